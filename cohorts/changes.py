@@ -126,7 +126,7 @@ def registers_of(change: Change) -> dict[IdentityKey, merge.Registers]:
     """Return the registers that one event alone would give each identity that it names."""
     known = {key: LoadedIdentity(None, {}) for key in keys_of(change)}
     set_facts(change, known, set())
-    set_owners(change, known, set())
+    set_owners(change, known, set(), {})
     set_first_visitors(change, known, set(), set(), Visitors())
     return {key: identity.registers for key, identity in known.items()}
 
@@ -198,11 +198,15 @@ def new_links_of(change: Change, known: dict[IdentityKey, LoadedIdentity]) -> li
 
 
 def set_owners(
-    change: Change, known: dict[IdentityKey, LoadedIdentity], dirty: set[IdentityKey]
+    change: Change,
+    known: dict[IdentityKey, LoadedIdentity],
+    dirty: set[IdentityKey],
+    former: dict[Link, bool],
 ) -> tuple[merge.Move, bool]:
     """Point each lower identity of an event at the higher ones.
 
-    Return the largest move, and True if a visitor code changed users.
+    Return the largest move, and True if a visitor code changed users. Of links of devices and former ids, note in
+    `former` those that the registers do not hold (True), and those that they hold again (False).
     """
     user, anonymous, visitor = change.user, change.anonymous, change.visitor
     links: list[tuple[IdentityKey, str, str]] = []
@@ -218,14 +222,20 @@ def set_owners(
     largest, has_moved_visitor = merge.Move.STAYED, False
     for key, name, owner in links:
         registers = known[key].registers
-        had_owner = name in registers
+        current = registers.get(name)
         move = merge.set_latest(registers, name, change.register(owner))
         if move:
             dirty.add(key)
             known[key].note(move)
         largest = max(largest, move)
-        if key[0] == VISITOR and name == "user":
-            has_moved_visitor = had_owner and move == merge.Move.CHANGED
+        if current is None or current[3] == owner or name != "user":
+            continue
+        if key[0] == VISITOR:
+            has_moved_visitor = move == merge.Move.CHANGED
+        elif move:
+            former[key, current[3]], former[key, owner] = True, False
+        else:
+            former[key, owner] = True
     return largest, has_moved_visitor
 
 

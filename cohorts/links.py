@@ -1,22 +1,62 @@
-"""Links of devices and former ids to users, along which first visitor codes are shared."""
+"""Links of devices and former ids to users, along which first visitor codes are shared.
+
+The register `user` of an identity holds its last link, and `cohorts_link` the others.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from django.db import connection
 
 from cohorts import merge
 from cohorts.changes import USER, IdentityKey, Link, LoadedIdentity, Visitors
 from cohorts.identities import LostRaceError, as_columns
-from cohorts.models import Link as LinkRow
+
+# The users that the id (kind, value) of `k` was ever linked to, the last one first. OFFSET 0 and the comparison of rows
+# keep PostgreSQL at the keys. By another index, it would read all of a site's rows for an id that has few of them.
+USERS_OF: Final = """
+    SELECT i.parent_value AS user_value FROM (
+        SELECT parent_kind, parent_value FROM cohorts_identity
+         WHERE site_id = %(site)b AND kind = k.kind AND value = k.value OFFSET 0
+    ) AS i WHERE i.parent_kind = 1
+     UNION ALL
+   (SELECT l.user_value FROM cohorts_link l
+     WHERE l.site_id = %(site)b AND (l.kind, l.value) >= (k.kind, k.value) AND (l.kind, l.value) <= (k.kind, k.value)
+     ORDER BY l.kind, l.value, l.user_value LIMIT %(limit)b)
+"""
+ADD: Final = """
+INSERT INTO cohorts_link (site_id, kind, value, user_value)
+SELECT %(site)b, * FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(users)b::text[]) ON CONFLICT DO NOTHING
+"""
+DELETE: Final = """
+DELETE FROM cohorts_link l
+ USING unnest(%(kinds)b::smallint[], %(values)b::text[], %(users)b::text[]) AS k (kind, value, user_value)
+ WHERE l.site_id = %(site)b AND l.kind = k.kind AND l.value = k.value AND l.user_value = k.user_value
+"""
 
 
 def users_linked(site_id: int, key: IdentityKey, *, after: str, limit: int) -> list[str]:
-    """Return the next users that a device or former id was ever linked to, in one order. One query, by the index."""
+    """Return the next users that a device or former id was ever linked to, in one order. One query, by the keys."""
     kind, value = key
-    links = LinkRow.objects.filter(site_id=site_id, kind=kind, value=value, user_value__gt=after)
-    return list(links.order_by("user_value").values_list("user_value", flat=True)[:limit])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT user_value FROM (
+                SELECT parent_value AS user_value FROM (
+                    SELECT parent_kind, parent_value FROM cohorts_identity
+                     WHERE site_id = %(site)s AND kind = %(kind)s AND value = %(value)s OFFSET 0
+                ) AS i WHERE parent_kind = 1 AND parent_value > %(after)s
+                 UNION
+               (SELECT user_value FROM cohorts_link
+                 WHERE site_id = %(site)s AND kind = %(kind)s AND value = %(value)s AND user_value > %(after)s
+                 ORDER BY user_value LIMIT %(limit)s)
+            ) AS linked ORDER BY user_value LIMIT %(limit)s
+            """,
+            {"site": site_id, "kind": kind, "value": value, "after": after, "limit": limit},
+        )
+        return [user for (user,) in cursor.fetchall()]
 
 
 def share_visitors(
@@ -97,19 +137,14 @@ def find_links(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[Li
         return []
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH RECURSIVE reached (kind, value, user_value) AS (
-                SELECT k.kind, k.value, l.user_value
-                  FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), LATERAL (
-                    SELECT user_value FROM cohorts_link WHERE site_id = %(site)b AND kind = k.kind AND value = k.value
-                    OFFSET 0
-                  ) AS l
+                SELECT k.kind, k.value, its.user_value
+                  FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), LATERAL ({USERS_OF}) AS its
                  UNION
-                SELECT 1::smallint, r.user_value, l.user_value
-                  FROM reached r, LATERAL (
-                    SELECT user_value FROM cohorts_link WHERE site_id = %(site)b AND kind = 1 AND value = r.user_value
-                    OFFSET 0
-                  ) AS l
+                SELECT k.kind, k.value, its.user_value
+                  FROM reached r, LATERAL (VALUES (1::smallint, r.user_value)) AS k (kind, value),
+                       LATERAL ({USERS_OF}) AS its
             )
             SELECT kind, value, user_value FROM reached LIMIT %(limit)b
             """,
@@ -121,40 +156,35 @@ def find_links(site_id: int, keys: Sequence[IdentityKey], limit: int) -> list[Li
 def find_keys_with_more_links(
     site_id: int, begin: AbstractSet[IdentityKey], links: Sequence[Link]
 ) -> AbstractSet[IdentityKey]:
-    """Return the start and reached ids whose links `find_links` did not read in full.
-
-    Keys are compared as rows, because only the unique index has their order. Otherwise, if most links of a site belong
-    to one id, the planner would read all of the table for each of the others.
-    """
+    """Return the start and reached ids whose links `find_links` did not read in full. One query."""
     read = Counter(key for key, _ in links)
     keys = sorted(begin | {(USER, user) for _, user in links})
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT k.kind, k.value
               FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(read)b::int[]) AS k (kind, value, has_read)
-             WHERE k.has_read < (SELECT count(*) FROM (
-                SELECT 1 FROM cohorts_link l
-                 WHERE l.site_id = %(site)b
-                   AND (l.kind, l.value) >= (k.kind, k.value) AND (l.kind, l.value) <= (k.kind, k.value)
-                 ORDER BY l.kind, l.value, l.user_value LIMIT k.has_read + 1) AS its)
+             WHERE k.has_read < (
+                SELECT count(*) FROM (SELECT 1 FROM ({USERS_OF}) AS its LIMIT k.has_read + 1) AS counted)
             """,
-            {"site": site_id, **as_columns(keys), "read": [read[key] for key in keys]},
+            {
+                "site": site_id,
+                **as_columns(keys),
+                "read": [read[key] for key in keys],
+                "limit": max(read.values(), default=0) + 1,
+            },
         )
         return set(cursor.fetchall())
 
 
-def save_links(site_id: int, links: Collection[Link]) -> None:
-    """Add links that are new, in the order of their keys. One query, if there are any."""
-    rows = sorted(set(links))
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO cohorts_link (site_id, kind, value, user_value)
-            SELECT %(site)b, * FROM unnest(%(kinds)b::smallint[], %(values)b::text[], %(users)b::text[])
-            ON CONFLICT DO NOTHING
-            """,
-            {"site": site_id, **as_columns([key for key, _ in rows]), "users": [user for _, user in rows]},
-        )
+def save_links(site_id: int, former: Mapping[Link, bool]) -> None:
+    """Add links that no register holds (True), and delete those that one holds again. One query for either, if any.
+
+    Call it while the identities are locked.
+    """
+    for verb, is_former in ((ADD, True), (DELETE, False)):
+        rows = sorted(link for link, is_one in former.items() if is_one == is_former)
+        if rows:
+            keys, users = [key for key, _ in rows], [user for _, user in rows]
+            with connection.cursor() as cursor:
+                cursor.execute(verb, {"site": site_id, **as_columns(keys), "users": users})

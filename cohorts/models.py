@@ -87,10 +87,10 @@ class SearchText(SiteRow):
 
 
 class Link(SiteRow):
-    """A device (an anonymous id) or a former id (by an alias) that an event ever linked to a user.
+    """A device (an anonymous id) or a former id (by an alias) that an event linked to a user other than its owner.
 
-    An identity remembers its latest user; this set remembers all of them, for the user's `device_visitor`. Rows are
-    only ever added, in any order.
+    The identity's register holds the owner, its latest user. Both together are all its users ever, for the user's
+    `device_visitor`. Most devices have one user, and no row here.
     """
 
     # No database constraint, see Identity.

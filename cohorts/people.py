@@ -74,7 +74,7 @@ def apply(
     most = MOST_BYTES if len(changes) > 1 else None
     known = lock_identities(site_id, sorted(keys | also), most=most)
     dirty: set[IdentityKey] = {key for key in keys if known[key].id is None or known[key].is_shrunk}
-    links, moved = list[Link](), set[IdentityKey]()
+    links, former, moved = list[Link](), dict[Link, bool](), set[IdentityKey]()
     changed = Visitors()
     named = {key: search.search_texts(known[key].registers) for key in find_renamed(changes)}
     effects = []
@@ -82,7 +82,7 @@ def apply(
     for change in changes:
         facts, beyond = set_facts(change, known, dirty)
         links += new_links_of(change, known)
-        owner, has_moved_visitor = set_owners(change, known, dirty)
+        owner, has_moved_visitor = set_owners(change, known, dirty, former)
         set_first_visitors(change, known, dirty, moved, changed)
         has_changed, has_new_links = facts == merge.Move.CHANGED, owner == merge.Move.CHANGED
         effects.append((has_changed, has_new_links, has_moved_visitor, beyond))
@@ -91,7 +91,7 @@ def apply(
     with waits_for(Lock.IDENTITY):
         save_identities(site_id, {key: known[key] for key in sorted(dirty)})
         save_search_texts(site_id, known, named)
-        save_links(site_id, links)
+        save_links(site_id, former)
     with waits_for(Lock.GROUP):
         groups = save_groups(site_id, changes, most=most)
     with waits_for(Lock.PERSONA):
@@ -145,8 +145,8 @@ def link(
 
     Call it inside a transaction. Raises LostRaceError as `apply` does. Four queries.
     """
-    batch, kept = share_along(site_id, links, also=also, most=most_linked, most_bytes=None)
-    save_links(site_id, kept)
+    batch, former = share_along(site_id, links, also=also, most=most_linked, most_bytes=None)
+    save_links(site_id, dict.fromkeys(former, True))
     return batch
 
 
@@ -164,7 +164,10 @@ def share(
 def share_along(
     site_id: int, links: Collection[Link], *, also: AbstractSet[IdentityKey], most: int, most_bytes: int | None
 ) -> tuple[BatchOutcome, list[Link]]:
-    """Share first visitor codes along these links, and return what changed and the links of ids that are there."""
+    """Share first visitor codes along these links of ids that are there.
+
+    Return what changed, and those of the links that no register holds.
+    """
     keys = {key for device, user in links for key in (device, (int(Kind.USER), user))}
     known = lock_identities(site_id, sorted(keys | also), most=most_bytes)
     kept = [(key, user) for key, user in links if known[key].id and known[int(Kind.USER), user].id]
@@ -172,7 +175,8 @@ def share_along(
     postponed = share_visitors(site_id, known, kept, set(), also=also, dirty=dirty, changed=changed, most=most)
     save_identities(site_id, {key: known[key] for key in sorted(dirty)})
     visitors = visitors_of({key: identity.registers for key, identity in known.items()})
-    return BatchOutcome([], visitors, changed, postponed), kept
+    former = [(key, user) for key, user in kept if merge.parent_of(known[key].registers) != ("user", user)]
+    return BatchOutcome([], visitors, changed, postponed), former
 
 
 def lock_visitors(site_id: int, key: IdentityKey) -> Visitors:

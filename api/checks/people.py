@@ -72,13 +72,16 @@ def _find_misplaced_conversions(site_id: int | None) -> Iterator[Difference]:
 
 
 def _find_outdated_users(site_id: int | None) -> Iterator[Difference]:
-    """Yield users whose devices have earlier visitor codes than their own, and owners without a link."""
+    """Yield users whose devices have earlier visitor codes than their own, and identities whose owner is kept twice."""
     user, anonymous = int(Identity.Kind.USER), int(Identity.Kind.ANONYMOUS)
     stamp = '({0} ->> 0)::bigint, ({0} ->> 3) COLLATE "C", ({0} ->> 1)::bigint, ({0} ->> 2) COLLATE "C"'
     outdated = stream(
         f"""
         SELECT DISTINCT u.id
-          FROM cohorts_link l
+          FROM (SELECT site_id, kind, value, user_value FROM cohorts_link
+                 UNION ALL
+                SELECT site_id, kind, value, parent_value FROM cohorts_identity
+                 WHERE kind IN ({user}, {anonymous}) AND parent_kind = {user}) AS l
           JOIN cohorts_identity d ON d.site_id = l.site_id AND d.kind = l.kind AND d.value = l.value
           JOIN cohorts_identity u ON u.site_id = l.site_id AND u.kind = {user} AND u.value = l.user_value
          CROSS JOIN LATERAL (VALUES (d.registers -> 'visitor'), (d.registers -> 'device_visitor')) AS device (register)
@@ -89,19 +92,15 @@ def _find_outdated_users(site_id: int | None) -> Iterator[Difference]:
            AND (NOT u.registers ? 'device_visitor'
                 OR ({stamp.format("device.register")}) < ({stamp.format("(u.registers -> 'device_visitor')")}))
          UNION ALL
-        SELECT i.id FROM cohorts_identity i
-         WHERE {of_site("i.site_id")} AND i.kind IN ({user}, {anonymous}) AND i.registers ? 'user'
-           -- The marker of an erased person (api.erasure.erase) is not an id.
-           AND i.registers #>> '{{user,3}}' NOT LIKE 'erased:%%' AND NOT EXISTS (
-               SELECT 1 FROM cohorts_link l
-                WHERE l.site_id = i.site_id AND l.kind = i.kind AND l.value = i.value
-                  AND l.user_value = i.registers #>> '{{user,3}}')
+        SELECT i.id FROM cohorts_link l
+          JOIN cohorts_identity i ON i.site_id = l.site_id AND i.kind = l.kind AND i.value = l.value
+         WHERE {of_site("l.site_id")} AND i.parent_kind = {user} AND i.parent_value = l.user_value
         """,
         {"site": site_id},
     )
     meaning = (
-        "A user lacks the first visitor code of a device that was linked to it, or the link itself. Please report it "
-        "as a defect. `manage.py rekey --again` adds it."
+        "A user lacks the first visitor code of a device that was linked to it, or cohorts_link repeats an owner that "
+        "the registers hold. Please report it as a defect. `manage.py rekey --again` adds the code."
     )
     for (id_,) in outdated:
         yield Difference(meaning, f"identity {id_}")

@@ -188,17 +188,10 @@ def exposure_of(derived: DerivedMessage) -> tuple[Any, ...] | None:
 def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Known:
     """Load the rows that concern a batch. With `excuses_links` its links count as there. Eight queries."""
     links = set().union(*map(links_of, messages))
+    identities = _load_identities(messages)
     changes = [(derived.message.site_id, derived.effects.change) for derived in messages if derived.effects.change]
     return Known(
-        identities={
-            (site, kind, value): (id_, msgspec.json.decode(registers))
-            for site, kind, value, id_, registers in _join(
-                "cohorts_identity",
-                "t.site_id, t.kind, t.value, t.id, t.registers::text",
-                IDENTITY,
-                _identities(messages),
-            )
-        },
+        identities=identities,
         groups={
             (site, group): (id_, msgspec.json.decode(registers))
             for site, group, id_, registers in _join(
@@ -209,7 +202,7 @@ def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Kn
             )
         },
         # Until `manage.py rekey` has gone through the stored rows, links may be missing.
-        links=links if excuses_links else set(_join("cohorts_link", ", ".join(LINK), LINK, links)),
+        links=links if excuses_links else {*_join("cohorts_link", ", ".join(LINK), LINK, links), *_owners(identities)},
         personas=set(
             _join(
                 "cohorts_persona",
@@ -250,6 +243,29 @@ def load_known(messages: Sequence[DerivedMessage], *, excuses_links: bool) -> Kn
             )
         },
     )
+
+
+def _load_identities(
+    messages: Sequence[DerivedMessage],
+) -> dict[tuple[int, int, str], tuple[int, merge.Registers]]:
+    return {
+        (site, kind, value): (id_, msgspec.json.decode(registers))
+        for site, kind, value, id_, registers in _join(
+            "cohorts_identity",
+            "t.site_id, t.kind, t.value, t.id, t.registers::text",
+            IDENTITY,
+            _identities(messages),
+        )
+    }
+
+
+def _owners(
+    identities: Mapping[tuple[int, int, str], tuple[int, merge.Registers]],
+) -> Iterator[tuple[int, int, str, str]]:
+    """Yield the links that registers hold, as (site, kind, value, user)."""
+    for key, (_, registers) in identities.items():
+        if "user" in registers:
+            yield (*key, registers["user"][3])
 
 
 def _load_conversions(messages: Sequence[ProcessedMessage]) -> dict[tuple[int, str], dict[str, Any]]:

@@ -104,9 +104,12 @@ def _registers(identity: Identity) -> Any:
 def _devices(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:
     """Yield the devices and former ids that were ever linked to the users of a person."""
     users = [identity.value for identity in person if identity.kind == Identity.Kind.USER]
-    links = Link.objects.filter(site=site, user_value__in=users).order_by("kind", "value", "user_value")
-    for link in links.iterator(chunk_size=CHUNK_ROWS):
-        yield {"kind": link.get_kind_display(), "id": link.value, "user": link.user_value}
+    kinds = [Identity.Kind.USER, Identity.Kind.ANONYMOUS]  # visitor codes are no devices
+    owned = Identity.objects.filter(site=site, parent_kind=Identity.Kind.USER, parent_value__in=users, kind__in=kinds)
+    former = Link.objects.filter(site=site, user_value__in=users).values_list("kind", "value", "user_value")
+    links = owned.values_list("kind", "value", "parent_value").union(former)
+    for kind, value, user in links.order_by("kind", "value", "parent_value").iterator(chunk_size=CHUNK_ROWS):
+        yield {"kind": Identity.Kind(kind).label, "id": value, "user": user}
 
 
 def _own_keys(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]:

@@ -79,14 +79,14 @@ TAMPERINGS = {
         "UPDATE goals_conversion SET visitor_code = 'x' WHERE message_key = 'track:linked'": r"\(track:linked\)$",
         "UPDATE goals_conversion SET keyed_by = 1 WHERE message_key = 'track:linked'": r"\(track:linked\)$",
         "UPDATE cohorts_identity SET registers = registers - 'device_visitor' WHERE kind = 1": r"identity \d+$",
-        "DELETE FROM cohorts_link": r"identity \d+$",
+        "INSERT INTO cohorts_link (site_id, kind, value, user_value) SELECT site_id, kind, value, parent_value "
+        "FROM cohorts_identity WHERE kind = 3 AND parent_kind = 1": r"identity \d+$",
         "UPDATE goals_conversion SET visitor_code = 'x' WHERE message_key = 'track:alone'": r"\(track:alone\)$",
         "UPDATE cohorts_identity SET parent_value = 'x' WHERE kind = 2": r"identity \d+$",
         "UPDATE cohorts_identity SET parent_kind = NULL WHERE kind = 2": r"identity \d+$",
     },
     "recount": {
         "DELETE FROM cohorts_identity WHERE kind = 2": r"\(identify:who\): its visitor is missing",
-        "DELETE FROM cohorts_link": r"\(identify:who\): a link to its user is missing",
         "DELETE FROM cohorts_group": r"\(group:group\): its group is missing",
         "DELETE FROM cohorts_persona": r"\(track:persona\): its persona is missing",
         "DELETE FROM cohorts_personafact": r"\(track:persona\)$",

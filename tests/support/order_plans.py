@@ -20,7 +20,7 @@ from api.digest import late_links, run
 from api.digest.claims import Claims
 from api.ingest.provisioning import create_site, create_source
 from api.models import LateLink, Message, Site
-from cohorts.models import Group, Identity, PersonaFact
+from cohorts.models import Group, Identity, Link, PersonaFact
 from goals.models import Conversion, Goal
 from tests.goals.recount import assert_exact
 from tests.model import PLACEHOLDERS, Stored, Truth, canonical, exact, find_truth, read_id
@@ -261,7 +261,7 @@ def deliver(shop: World, requests: Sequence[Sequence[Event]], plan: Plan) -> lis
     return list(stored.values())
 
 
-def read(world: World, site: Site) -> tuple[Truth, tuple[bytes, list[str]]]:
+def read(world: World, site: Site) -> tuple[Truth, tuple[bytes, list[str], set[tuple[int, str, str]]]]:
     """Return the state of a site in the product, and the bytes of its remote data and registers."""
     keys = [f"{prefix}_{id_}" for prefix in ("IDENTIFY", "COHORTS") for id_ in IDS]
     params = {"siteCode": site.sitecode, "keys": json.dumps([*keys, "common"])}
@@ -306,7 +306,8 @@ def read(world: World, site: Site) -> tuple[Truth, tuple[bytes, list[str]]]:
             )
         },
     )
-    return truth, (answer.content, [canonical(identity.registers) for identity in identities])
+    links = set(Link.objects.filter(site=site).values_list("kind", "value", "user_value"))
+    return truth, (answer.content, [canonical(identity.registers) for identity in identities], links)
 
 
 def follow(

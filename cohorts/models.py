@@ -3,7 +3,6 @@
 from typing import Final
 
 from django.db import models
-from django.db.models.functions import Collate, Lower
 
 import names
 from cohorts import segment_tables  # noqa: F401 - Django looks for models here
@@ -41,12 +40,10 @@ class Identity(SiteRow):
     class Meta:
         verbose_name_plural = "identities"
         constraints = [
-            # Reading remote data by id; two workers that meet a new id make one row.
+            # Reading remote data by id; two workers that meet a new id make one row. People look for beginnings of ids.
             models.UniqueConstraint(fields=["site", "kind", "value"], name="cohorts_identity_value"),
         ]
         indexes = [
-            # People look for the beginning of an id, in any case. An id never changes, so that nothing else writes it.
-            models.Index("site", Collate(Lower("value"), "C"), name="cohorts_identity_beginning"),
             # From an owner to the identities that point at it, the oldest first.
             models.Index(
                 fields=["site", "parent_kind", "parent_value", "id"],

@@ -7,6 +7,7 @@ from typing import Final
 from django.db import connection
 
 from cohorts import merge
+from cohorts.beginnings import find_by_beginning
 from cohorts.members import find_roots
 from cohorts.models import Identity, Username
 from cohorts.reserved_traits import full_name, unwrap_single
@@ -66,7 +67,7 @@ def find_people(site_id: int, text: str) -> list[Identity]:
     """Return the persons that a text finds, 50 at most, each as its root identity without registers.
 
     An exact id or username wins. Without one, the search finds names and ids that begin with the text, in any case,
-    with the words of a name in any order. Six queries, each by an index.
+    with the words of a name in any order. Some eight queries, each by an index.
     """
     matches = _find_exact(site_id, text) or _find_by_beginning(site_id, text)
     roots = list(dict.fromkeys(find_roots(site_id, matches)))
@@ -85,7 +86,10 @@ def _find_exact(site_id: int, text: str) -> list[int]:
 
 
 def _find_by_beginning(site_id: int, text: str) -> list[int]:
-    """Return the identities with names or ids that begin with the text, names first. Two queries."""
+    """Return the identities with names or ids that begin with the text, names first.
+
+    One query, and those of `find_by_beginning`.
+    """
     words = fold(text).split(" ")[:MOST_WORDS]
     also = "".join(
         f"""
@@ -109,14 +113,5 @@ def _find_by_beginning(site_id: int, text: str) -> list[int]:
             {"site": site_id, **bounds},
         )
         found = [row[0] for row in cursor.fetchall()]
-        cursor.execute(
-            f"""
-            SELECT id FROM cohorts_identity
-             WHERE site_id = %(site)s AND lower(value) COLLATE "C" >= lower(%(text)s)
-               AND lower(value) COLLATE "C" < lower(%(text)s) || %(last)s
-             ORDER BY lower(value) COLLATE "C" LIMIT {MOST_FOUND}
-            """,
-            {"site": site_id, "text": text, "last": LAST_CHARACTER},
-        )
-        found += [row[0] for row in cursor.fetchall()]
+    found += find_by_beginning(site_id, text, limit=MOST_FOUND)
     return found[:MOST_FOUND]

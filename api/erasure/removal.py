@@ -25,7 +25,6 @@ LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes remember deleted keys f
 
 # The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
 # others go with the site.
-OF_SOURCE: Final = "source_id IN (SELECT id FROM api_source WHERE site_id = %(site)s)"
 TABLES: Final[Mapping[str, str]] = {
     "api_message": "site_id = %(site)s",
     "api_messagebody": "site_id = %(site)s",
@@ -57,9 +56,9 @@ TABLES: Final[Mapping[str, str]] = {
     "cohorts_group": "site_id = %(site)s",
     "cohorts_ownkey": "site_id = %(site)s",
     "cohorts_persona": "site_id = %(site)s",
-    "api_sourcetally": OF_SOURCE,
-    "api_sourceuse": OF_SOURCE,
-    "api_refusaltally": OF_SOURCE,
+    "api_sourcetally": "site_id = %(site)s",
+    "api_sourceuse": "site_id = %(site)s",
+    "api_refusaltally": "site_id = %(site)s",
     "api_alertdelivery": "site_id = %(site)s",
 }
 COUNTED: Final[Mapping[str, str]] = {

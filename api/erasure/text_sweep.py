@@ -60,11 +60,9 @@ class TextColumns:
 
     model: type[models.Model]
     columns: Mapping[str, Replace]
-    of_site: str = "t.site_id = %(site)s"
 
 
 Stage = Erasure.Stage
-OF_SOURCE: Final = "EXISTS (SELECT 1 FROM api_source s WHERE s.id = t.source_id AND s.site_id = %(site)s)"
 TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.CONVERSIONS: TextColumns(Conversion, {"properties": _json, "message_key": _message_key}),
     Stage.GROUPS: TextColumns(Group, {"group_id": _text, "registers": _json}),
@@ -88,7 +86,7 @@ TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     ),
     Stage.TWINS: TextColumns(DuplicateSources, {"event_name": _text}),
     Stage.SOURCES: TextColumns(Source, {"name": _text}),
-    Stage.LOADS: TextColumns(Load, {"file_name": _text}, OF_SOURCE),
+    Stage.LOADS: TextColumns(Load, {"file_name": _text}),
     Stage.REMOVALS: TextColumns(Removal, {"name": _text}),
     Stage.GOAL_CHANGES: TextColumns(GoalsChange, {"tag": _text}),
     Stage.STORED_ANSWERS: TextColumns(StoredAnswer, {"answer": _json}),
@@ -108,7 +106,7 @@ def replace_texts(stage: Erasure.Stage, erasure: Erasure, begin: int, end: int) 
         cursor.execute(
             f"""
             SELECT id, octet_length(concat_ws(' ', {as_texts})) FROM {table} t
-             WHERE id > %(begin)s AND id <= %(end)s AND {texts.of_site}
+             WHERE id > %(begin)s AND id <= %(end)s AND t.site_id = %(site)s
                AND EXISTS (SELECT 1 FROM unnest(%(spellings)s::text[]) AS n (s)
                             WHERE position(n.s IN concat_ws(' ', {as_texts})) > 0)
              ORDER BY id FOR UPDATE OF t
@@ -121,7 +119,7 @@ def replace_texts(stage: Erasure.Stage, erasure: Erasure, begin: int, end: int) 
     for chunk in iter_chunks(sizes):
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, {as_texts} FROM {table} t WHERE {texts.of_site} AND id = ANY(%(ids)s) ORDER BY id",
+                f"SELECT id, {as_texts} FROM {table} t WHERE t.site_id = %(site)s AND id = ANY(%(ids)s) ORDER BY id",
                 {"site": erasure.site_id, "ids": chunk},
             )
             rows = cursor.fetchall()

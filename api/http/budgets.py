@@ -6,8 +6,10 @@ the use of about a second, and one request for each thread.
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connection
@@ -53,27 +55,44 @@ class StoredUse:
 class UseCounter:
     """The use of one source: in this process and not written yet, and in all processes."""
 
-    __slots__ = ("bytes", "day", "events", "minute", "since", "turned_away")
+    __slots__ = ("bytes", "day", "events", "minute", "since", "site_id", "turned_away")
 
-    def __init__(self) -> None:
+    def __init__(self, site_id: int) -> None:
+        self.site_id = site_id
         self.events = self.bytes = self.turned_away = 0
         self.since = 0.0  # the time of the first unwritten use
         self.minute = self.day = StoredUse()
+
+    @property
+    def is_unwritten(self) -> bool:
+        return bool(self.events or self.bytes or self.turned_away)
+
+
+@dataclass(frozen=True, slots=True)
+class UnwrittenUse:
+    """The use of one source that is about to be written."""
+
+    site_id: int
+    source_id: int
+    events: int
+    bytes: int
+    turned_away: int
+    is_late: bool  # for minutes that are over
 
 
 # Times are the database's, because the clocks of hosts differ. A new span starts at zero. Use that could not be written
 # for longer than a minute belongs to minutes that are over.
 WRITE: Final = """
-INSERT INTO api_sourceuse AS u (source_id, span, begins_at, events, bytes, turned_away)
-SELECT n.source_id, s.span, date_trunc(s.span, now(), 'UTC'),
+INSERT INTO api_sourceuse AS u (site_id, source_id, span, begins_at, events, bytes, turned_away)
+SELECT %(site)b::bigint, n.source_id, s.span, date_trunc(s.span, now(), 'UTC'),
        CASE WHEN n.is_late AND s.span = 'minute' THEN 0 ELSE n.events END,
        CASE WHEN n.is_late AND s.span = 'minute' THEN 0 ELSE n.bytes END, n.turned_away
   FROM unnest(%(sources)b::bigint[], %(events)b::bigint[], %(bytes)b::bigint[], %(turned_away)b::bigint[],
               %(late)b::bool[])
        AS n (source_id, events, bytes, turned_away, is_late)
  CROSS JOIN (VALUES ('minute'), ('day')) AS s (span)
- ORDER BY 1, 2
-ON CONFLICT (source_id, span) DO UPDATE
+ ORDER BY 2, 3
+ON CONFLICT (site_id, source_id, span) DO UPDATE
    SET begins_at = excluded.begins_at,
        events = excluded.events + CASE WHEN u.begins_at = excluded.begins_at THEN u.events ELSE 0 END,
        bytes = excluded.bytes + CASE WHEN u.begins_at = excluded.begins_at THEN u.bytes ELSE 0 END,
@@ -91,10 +110,12 @@ class BudgetCounter:
         self._counters: dict[int, UseCounter] = {}
         self._lock = threading.Lock()
 
-    def count(self, source_id: int, *, events: int = 0, size: int = 0) -> None:
+    def count(self, site_id: int, source_id: int, *, events: int = 0, size: int = 0) -> None:
         """Count use of a source. Negative use returns what was not stored because of a server error."""
         with self._lock:
-            counter = self._counter(source_id)
+            counter = self._counters.get(source_id)
+            if counter is None:
+                counter = self._counters[source_id] = UseCounter(site_id)
             if not counter.events and not counter.bytes:
                 counter.since = time.monotonic()
             counter.events += events
@@ -126,48 +147,62 @@ class BudgetCounter:
         return None
 
     def write(self, connection: "psycopg.Connection[Any]") -> None:
-        """Write the counts, and read those of all processes. One query, which the caller commits.
+        """Write the counts, and read those of all processes. One query a site, in one transaction.
 
         Counts that cannot be written stay for the next time. Raises psycopg.Error.
         """
         with self._lock:
             now = time.monotonic()
-            late = {source_id for source_id, counter in self._counters.items() if now - counter.since > MINUTE}
-            counts = {
-                source_id: (counter.events, counter.bytes, counter.turned_away)
-                for source_id, counter in sorted(self._counters.items())
-                if counter.events or counter.bytes or counter.turned_away
-            }
-        if not counts:
+            unwritten = sorted(
+                (
+                    UnwrittenUse(
+                        counter.site_id,
+                        source_id,
+                        counter.events,
+                        counter.bytes,
+                        counter.turned_away,
+                        is_late=now - counter.since > MINUTE,
+                    )
+                    for source_id, counter in self._counters.items()
+                    if counter.is_unwritten
+                ),
+                key=attrgetter("site_id", "source_id"),
+            )
+        if not unwritten:
             return
-        columns = dict(
-            zip(("events", "bytes", "turned_away"), map(list, zip(*counts.values(), strict=True)), strict=True)
-        )
-        columns["late"] = [source_id in late for source_id in counts]
-        rows = connection.execute(WRITE, {"sources": list(counts), **columns}).fetchall()
+        with connection.transaction():
+            stored = [
+                row
+                for site_id, of_site in groupby(unwritten, key=attrgetter("site_id"))
+                for row in connection.execute(WRITE, _parameters(site_id, list(of_site))).fetchall()
+            ]
         now = time.monotonic()
         with self._lock:
-            for source_id, (events, size, turned_away) in counts.items():
-                counter = self._counter(source_id)
-                counter.events -= events
-                counter.bytes -= size
-                counter.turned_away -= turned_away
+            for use in unwritten:
+                counter = self._counters[use.source_id]
+                counter.events -= use.events
+                counter.bytes -= use.bytes
+                counter.turned_away -= use.turned_away
                 counter.since = now
-            for source_id, span, events, size, seconds in rows:
-                setattr(self._counter(source_id), span, StoredUse(events, size, now + seconds))
+            for source_id, span, events, size, seconds in stored:
+                setattr(self._counters[source_id], span, StoredUse(events, size, now + seconds))
 
     @property
     def is_written(self) -> bool:
         """Return True if all counts are in the table."""
-        return not any(
-            counter.events or counter.bytes or counter.turned_away for counter in list(self._counters.values())
-        )
+        return not any(counter.is_unwritten for counter in list(self._counters.values()))
 
-    def _counter(self, source_id: int) -> UseCounter:
-        counter = self._counters.get(source_id)
-        if counter is None:
-            counter = self._counters[source_id] = UseCounter()
-        return counter
+
+def _parameters(site_id: int, unwritten: Sequence[UnwrittenUse]) -> dict[str, Any]:
+    """Return the parameters of WRITE."""
+    return {
+        "site": site_id,
+        "sources": [use.source_id for use in unwritten],
+        "events": [use.events for use in unwritten],
+        "bytes": [use.bytes for use in unwritten],
+        "turned_away": [use.turned_away for use in unwritten],
+        "late": [use.is_late for use in unwritten],
+    }
 
 
 @once
@@ -176,15 +211,15 @@ def budget_counter() -> BudgetCounter:
     return BudgetCounter()
 
 
-def load_use(source_ids: Collection[int]) -> Mapping[int, Mapping[BudgetSpan, BudgetUse]]:
-    """Return the use of these sources in the current minute and on the current day. One query by keys."""
+def load_use(site_id: int, source_ids: Collection[int]) -> Mapping[int, Mapping[BudgetSpan, BudgetUse]]:
+    """Return the use of these sources of a site in the current minute and on the current day. One query by keys."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT source_id, span, events, bytes, turned_away FROM api_sourceuse
-             WHERE source_id = ANY(%s) AND begins_at = date_trunc(span, now(), 'UTC')
+             WHERE site_id = %s AND source_id = ANY(%s) AND begins_at = date_trunc(span, now(), 'UTC')
             """,
-            [list(source_ids)],
+            [site_id, list(source_ids)],
         )
         found: dict[int, dict[BudgetSpan, BudgetUse]] = {
             id_: {span: BudgetUse() for span in BudgetSpan} for id_ in source_ids

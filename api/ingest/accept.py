@@ -102,7 +102,7 @@ def over_budget(over: ExhaustedBudget) -> Refusal:
 def count_bytes(sources: Collection[SourceAccess], size: int) -> None:
     """Count the bytes of a body against the budgets of its sources, in equal parts."""
     for source in sources:
-        budget_counter().count(source.id, size=size // len(sources))
+        budget_counter().count(source.site_id, source.id, size=size // len(sources))
 
 
 def measure_body(request: Request, body: bytes) -> int:
@@ -239,12 +239,12 @@ def slow_rules(events: int) -> Refusal:
 
 def count_events(rows: Iterable[Row]) -> None:
     """Count the events of a request against the budgets of their sources."""
-    counts: dict[int, int] = {}
-    for _, source, _ in rows:
+    counts: dict[tuple[int, int], int] = {}
+    for site_id, source, _ in rows:
         if source is not None:
-            counts[source.id] = counts.get(source.id, 0) + 1
-    for source_id, events in counts.items():
-        budget_counter().count(source_id, events=events)
+            counts[site_id, source.id] = counts.get((site_id, source.id), 0) + 1
+    for (site_id, source_id), events in counts.items():
+        budget_counter().count(site_id, source_id, events=events)
 
 
 def make_row(row: Row) -> NewMessage | None:
@@ -262,9 +262,9 @@ def undo_counts(rows: Iterable[NewMessage]) -> None:
     """Undo the counts of rows that could not be stored because of a server error."""
     for row in rows:
         if row.source_id is not None:
-            budget_counter().count(row.source_id, size=-len(row.event.body))
+            budget_counter().count(row.site_id, row.source_id, size=-len(row.event.body))
             if row.event.reason:
-                kept_refusals().give_back(row.source_id, row.event.reason, len(row.event.body))
+                kept_refusals().give_back(row.site_id, row.source_id, row.event.reason, len(row.event.body))
 
 
 def count_rows(

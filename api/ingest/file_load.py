@@ -120,7 +120,7 @@ def load_lines(file: IO[bytes], load: Load) -> Iterator[int]:
             room -= len(chunk)
             nudge.nudge()
             yield 0
-        connection.execute("UPDATE api_load SET finished_at = now() WHERE id = %s", [load.pk])
+        connection.execute("UPDATE api_load SET finished_at = now() WHERE site_id = %s AND id = %s", [site_id, load.pk])
 
 
 def _try_to_store(connection: psycopg.Connection[Any], load: Load, chunk: Sequence[FileLine]) -> bool:
@@ -154,9 +154,9 @@ def store_chunk(connection: psycopg.Connection[Any], load: Load, chunk: Sequence
                 """
                 UPDATE api_load
                    SET lines = %(lines)s, stored = %(stored)s, duplicates = %(duplicates)s, rejected = %(rejected)s
-                 WHERE id = %(id)s AND lines = %(before)s AND finished_at IS NULL
+                 WHERE site_id = %(site)s AND id = %(id)s AND lines = %(before)s AND finished_at IS NULL
                 """,
-                {**counts, "id": load.pk, "before": load.lines},
+                {**counts, "site": source.site_id, "id": load.pk, "before": load.lines},
             )
             if not updated.rowcount:
                 raise LoadLostError

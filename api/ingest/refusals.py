@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -62,26 +63,27 @@ class StoredRefusals:
     ends_at: float = 0.0
 
 
-SourceReason = tuple[int, str]  # a source and a reason
+SourceReason = tuple[int, int, str]  # a site, its source and a reason
 
 # A day is the database's.
 WRITE: Final = """
-INSERT INTO api_refusaltally AS t (source_id, day, reason, kept, kept_bytes, copies, not_kept, last_at)
-SELECT n.source_id, (now() AT TIME ZONE 'UTC')::date, n.reason, n.kept, n.kept_bytes, n.copies, n.not_kept, now()
+INSERT INTO api_refusaltally AS t (site_id, source_id, day, reason, kept, kept_bytes, copies, not_kept, last_at)
+SELECT %(site)b::bigint, n.source_id, (now() AT TIME ZONE 'UTC')::date, n.reason, n.kept, n.kept_bytes, n.copies,
+       n.not_kept, now()
   FROM unnest(%(sources)b::bigint[], %(reasons)b::text[], %(kept)b::bigint[], %(kept_bytes)b::bigint[],
               %(copies)b::bigint[], %(not_kept)b::bigint[])
        AS n (source_id, reason, kept, kept_bytes, copies, not_kept)
- ORDER BY 1, 3
-ON CONFLICT (source_id, day, reason) DO UPDATE
+ ORDER BY 2, 4
+ON CONFLICT (site_id, source_id, day, reason) DO UPDATE
    SET kept = t.kept + excluded.kept, kept_bytes = t.kept_bytes + excluded.kept_bytes,
-       copies = t.copies + excluded.copies, not_kept = t.not_kept + excluded.not_kept, last_at = now()
+       copies = t.copies + excluded.copies, not_kept = t.not_kept + excluded.not_kept, last_at = excluded.last_at
 RETURNING source_id, reason, kept, kept_bytes,
           extract(epoch FROM (day + 1)::timestamp AT TIME ZONE 'UTC' - clock_timestamp())::float8
 """
 # Of a site on all kept days, with events that were retried since.
 SITE_TOTALS: Final = """
 SELECT coalesce(sum(t.kept), 0)::bigint, coalesce(sum(t.kept_bytes), 0)::bigint
-  FROM api_source s JOIN api_refusaltally t ON t.source_id = s.id
+  FROM api_source s JOIN api_refusaltally t ON t.site_id = s.site_id AND t.source_id = s.id
  WHERE s.site_id = %s
 """
 COUNT_COPIES: Final = """
@@ -111,7 +113,6 @@ class RefusalCounter:
     def __init__(self) -> None:
         self._unwritten: dict[SourceReason, RefusalCounts] = {}
         self._seen: dict[SourceReason, StoredRefusals] = {}
-        self._sites: dict[int, int] = {}  # by source
         self._of_sites: dict[int, tuple[int, int]] = {}  # rows and bytes
         self._copies: dict[tuple[int, UUID], int] = {}
         self._lock = threading.Lock()
@@ -122,9 +123,8 @@ class RefusalCounter:
         `room` is the number of messages and bytes that the site's limit has left for refused events.
         """
         allowance = SWITCHED_OFF_ALLOWANCE if reason in SWITCHED_OFF else ALLOWANCE
-        key = (source_id, reason)
+        key = (site_id, source_id, reason)
         with self._lock:
-            self._sites[source_id] = site_id
             counts, seen = self._unwritten.get(key, RefusalCounts()), self._seen.get(key, StoredRefusals())
             if time.monotonic() >= seen.ends_at:
                 seen = StoredRefusals()
@@ -140,13 +140,13 @@ class RefusalCounter:
             )
         return fits
 
-    def give_back(self, source_id: int, reason: str, size: int) -> None:
+    def give_back(self, site_id: int, source_id: int, reason: str, size: int) -> None:
         """Subtract an event that could not be stored."""
-        self._add((source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size))
+        self._add((site_id, source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size))
 
     def note_copy(self, site_id: int, source_id: int, reason: str, size: int, key: UUID) -> None:
         """Count an event as a copy of an identical one that was kept before."""
-        self._add((source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size, copies=1))
+        self._add((site_id, source_id, reason), RefusalCounts(kept=-1, kept_bytes=-size, copies=1))
         with self._lock:
             self._copies[site_id, key] = self._copies.get((site_id, key), 0) + 1
 
@@ -156,7 +156,7 @@ class RefusalCounter:
         return not self._unwritten and not self._copies
 
     def write(self, connection: "psycopg.Connection[Any]") -> None:
-        """Write the counts, and read those of all processes. Two queries and one a site, which the caller commits.
+        """Write the counts, and read those of all processes. Three queries a site, and a transaction for the counts.
 
         Counts that cannot be written stay for the next time. Raises psycopg.Error.
         """
@@ -176,26 +176,37 @@ class RefusalCounter:
                 }
 
     def _write(self, connection: "psycopg.Connection[Any]", counts: Mapping[SourceReason, RefusalCounts]) -> None:
-        keys = sorted(counts)
-        columns = {
-            name: [getattr(counts[key], name) for key in keys] for name in ("kept", "kept_bytes", "copies", "not_kept")
-        }
-        sources, reasons = [source_id for source_id, _ in keys], [reason for _, reason in keys]
-        rows = connection.execute(WRITE, {"sources": sources, "reasons": reasons, **columns}).fetchall()
-        sites = {self._sites[source_id] for source_id in sources}
-        of_sites = {site_id: connection.execute(SITE_TOTALS, [site_id]).fetchone() for site_id in sites}
+        rows, of_sites = [], {}
+        with connection.transaction():
+            for site_id, of_site in groupby(sorted(counts), key=lambda key: key[0]):
+                parameters = _parameters(site_id, {key: counts[key] for key in of_site})
+                rows += [(site_id, *row) for row in connection.execute(WRITE, parameters).fetchall()]
+                of_sites[site_id] = connection.execute(SITE_TOTALS, [site_id]).fetchone()
         now = time.monotonic()
         for key, written in counts.items():
             self._add(key, -written)
         with self._lock:
             self._unwritten = {key: left for key, left in self._unwritten.items() if left != RefusalCounts()}
-            for source_id, reason, kept, kept_bytes, seconds in rows:
-                self._seen[source_id, reason] = StoredRefusals(kept, kept_bytes, now + seconds)
+            for site_id, source_id, reason, kept, kept_bytes, seconds in rows:
+                self._seen[site_id, source_id, reason] = StoredRefusals(kept, kept_bytes, now + seconds)
             self._of_sites |= {site_id: row for site_id, row in of_sites.items() if row is not None}
 
     def _add(self, key: SourceReason, counts: RefusalCounts) -> None:
         with self._lock:
             self._unwritten[key] = self._unwritten.get(key, RefusalCounts()) + counts
+
+
+def _parameters(site_id: int, counts: Mapping[SourceReason, RefusalCounts]) -> dict[str, Any]:
+    """Return the parameters of WRITE."""
+    return {
+        "site": site_id,
+        "sources": [source_id for _, source_id, _ in counts],
+        "reasons": [reason for _, _, reason in counts],
+        "kept": [of_key.kept for of_key in counts.values()],
+        "kept_bytes": [of_key.kept_bytes for of_key in counts.values()],
+        "copies": [of_key.copies for of_key in counts.values()],
+        "not_kept": [of_key.not_kept for of_key in counts.values()],
+    }
 
 
 @once
@@ -204,16 +215,16 @@ def refusal_counter() -> RefusalCounter:
     return RefusalCounter()
 
 
-def load_refusal_counts(source_ids: Collection[int]) -> dict[int, dict[str, RefusalCounts]]:
-    """Return the counts of refused events by source and reason, of all kept days. One query by keys."""
+def load_refusal_counts(site_id: int, source_ids: Collection[int]) -> dict[int, dict[str, RefusalCounts]]:
+    """Return the counts of a site's refused events by source and reason, of all kept days. One query by keys."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT source_id, reason, sum(kept)::bigint, sum(kept_bytes)::bigint, sum(copies)::bigint,
                    sum(not_kept)::bigint
-              FROM api_refusaltally WHERE source_id = ANY(%s) GROUP BY 1, 2 ORDER BY 1, 2
+              FROM api_refusaltally WHERE site_id = %s AND source_id = ANY(%s) GROUP BY 1, 2 ORDER BY 1, 2
             """,
-            [list(source_ids)],
+            [site_id, list(source_ids)],
         )
         found: dict[int, dict[str, RefusalCounts]] = {source_id: {} for source_id in source_ids}
         for source_id, reason, *figures in cursor.fetchall():

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
 import psycopg
@@ -15,12 +16,14 @@ from django.db import connection
 
 from api.ingest.new_message import NewMessage
 
-HourlyCounts = Mapping[tuple[int, datetime], "SourceCounts"]  # by source and hour
+SourceHour = tuple[int, int, datetime]  # the site, its source, and the hour
+HourlyCounts = Mapping[SourceHour, "SourceCounts"]
 
 WRITE: Final = """
-INSERT INTO api_sourcetally AS t (source_id, hour, received, duplicates, rejected, last_received_at)
-SELECT * FROM unnest(%b::bigint[], %b::timestamptz[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[])
-ON CONFLICT (source_id, hour) DO UPDATE
+INSERT INTO api_sourcetally AS t (site_id, source_id, hour, received, duplicates, rejected, last_received_at)
+SELECT %b::bigint, n.*
+  FROM unnest(%b::bigint[], %b::timestamptz[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[]) AS n
+ON CONFLICT (site_id, source_id, hour) DO UPDATE
    SET received = t.received + excluded.received, duplicates = t.duplicates + excluded.duplicates,
        rejected = t.rejected + excluded.rejected,
        last_received_at = greatest(t.last_received_at, excluded.last_received_at)
@@ -39,40 +42,43 @@ class SourceCounts:
 
 def count_messages(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> HourlyCounts:
     """Return the counts of these messages, of which some were new to the inbox."""
-    counts: dict[tuple[int, datetime], SourceCounts] = {}
+    counts: dict[SourceHour, SourceCounts] = {}
     for row, new in zip(rows, is_new, strict=True):
         if row.source_id is not None:
             at = row.event.received_at
             is_refused = bool(row.event.reason)
             one = SourceCounts(1, int(not new and not is_refused), int(is_refused), at)
-            key = (row.source_id, at.replace(minute=0, second=0, microsecond=0))
+            key = (row.site_id, row.source_id, at.replace(minute=0, second=0, microsecond=0))
             counts[key] = _sum(counts.get(key, SourceCounts()), one)
     return counts
 
 
 def write_counts(connection: "psycopg.Connection[Any]", counts: HourlyCounts) -> None:
-    """Add counts to those in the table, in the order of their keys. One query, which the caller commits."""
+    """Add counts to those in the table, in the order of their keys. One query a site, in one transaction."""
     if not counts:
         return
-    rows = sorted(counts.items())
-    connection.execute(
-        WRITE,
-        [
-            [source for (source, _), _ in rows],
-            [hour for (_, hour), _ in rows],
-            [counts.received for _, counts in rows],
-            [counts.duplicates for _, counts in rows],
-            [counts.rejected for _, counts in rows],
-            [counts.last_received_at for _, counts in rows],
-        ],
-    )
+    with connection.transaction():
+        for site_id, of_site in groupby(sorted(counts.items()), key=lambda row: row[0][0]):
+            rows = list(of_site)
+            connection.execute(
+                WRITE,
+                [
+                    site_id,
+                    [source for (_, source, _), _ in rows],
+                    [hour for (_, _, hour), _ in rows],
+                    [counts.received for _, counts in rows],
+                    [counts.duplicates for _, counts in rows],
+                    [counts.rejected for _, counts in rows],
+                    [counts.last_received_at for _, counts in rows],
+                ],
+            )
 
 
 class UnwrittenCounts:
     """The counts of a process that are not written yet."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[int, datetime], SourceCounts] = {}
+        self._counts: dict[SourceHour, SourceCounts] = {}
         self._lock = threading.Lock()
 
     def add(self, counts: HourlyCounts) -> None:
@@ -106,8 +112,10 @@ def _sum(one: SourceCounts, other: SourceCounts) -> SourceCounts:
     )
 
 
-def load_source_counts(source_ids: Collection[int], *, since: datetime | None = None) -> dict[int, SourceCounts]:
-    """Return the counts of these sources, in whole hours from that of `since`, or of all time. One query.
+def load_source_counts(
+    site_id: int, source_ids: Collection[int], *, since: datetime | None = None
+) -> dict[int, SourceCounts]:
+    """Return the counts of these sources of a site, in whole hours from that of `since`, or of all time. One query.
 
     A source without messages is left out.
     """
@@ -117,9 +125,10 @@ def load_source_counts(source_ids: Collection[int], *, since: datetime | None = 
             SELECT source_id, sum(received)::bigint, sum(duplicates)::bigint, sum(rejected)::bigint,
                    max(last_received_at)
               FROM api_sourcetally
-             WHERE source_id = ANY(%b::bigint[]) AND hour >= coalesce(date_trunc('hour', %s, 'UTC'), '-infinity')
+             WHERE site_id = %s AND source_id = ANY(%b::bigint[])
+               AND hour >= coalesce(date_trunc('hour', %s, 'UTC'), '-infinity')
              GROUP BY source_id
             """,
-            [list(source_ids), since],
+            [site_id, list(source_ids), since],
         )
         return {source_id: SourceCounts(*columns) for source_id, *columns in cursor.fetchall()}

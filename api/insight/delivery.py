@@ -96,19 +96,19 @@ class Outcomes:
 
 
 def received_by_source(
-    source_ids: Sequence[int], *, span: DeliveryPeriod, now: datetime
+    site_id: int, source_ids: Sequence[int], *, span: DeliveryPeriod, now: datetime
 ) -> dict[int, dict[datetime, SourceCounts]]:
-    """Return what these sources received, by source and step. One query by the index of (source, hour)."""
+    """Return what these sources of a site received, by source and step. One query by the key."""
     times = span.times(now)
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT source_id, date_trunc(%s, hour, 'UTC'), sum(received)::bigint, sum(duplicates)::bigint,
                    sum(rejected)::bigint, max(last_received_at)
-              FROM api_sourcetally WHERE source_id = ANY(%s) AND hour >= %s
+              FROM api_sourcetally WHERE site_id = %s AND source_id = ANY(%s) AND hour >= %s
              GROUP BY 1, 2
             """,
-            ["hour" if span == DeliveryPeriod.DAY else "day", list(source_ids), times[0]],
+            ["hour" if span == DeliveryPeriod.DAY else "day", site_id, list(source_ids), times[0]],
         )
         received: dict[int, dict[datetime, SourceCounts]] = {}
         for source_id, at, *figures in cursor.fetchall():

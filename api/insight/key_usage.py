@@ -23,10 +23,13 @@ def describe_use(last_used_at: datetime | None) -> str:
 
 
 def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
-    """Return what came in through each source in the last 24 hours, and what sent the last event. Two queries each."""
-    came = load_source_counts([source.pk for source in sources], since=now - DAY)
+    """Return what came in through each source in the last 24 hours, and what sent the last event.
+
+    Three queries each.
+    """
     uses = []
     for source in sources:
+        came = load_source_counts(source.site_id, [source.pk], since=now - DAY)
         count = came.get(source.pk, SourceCounts()).received
         sender = _last_sender(source)
         uses.append(

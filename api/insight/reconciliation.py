@@ -118,7 +118,7 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
         **{id_: SourceAccount(id_) for id_ in source_ids},
     }
     # Read before the messages, because events that arrive in between would look like deleted messages.
-    for source_id, came in load_source_counts(list(source_ids), since=since).items():
+    for source_id, came in load_source_counts(site.pk, list(source_ids), since=since).items():
         accounts[source_id].at_ingest = came
     with connection.cursor() as cursor:
         cursor.execute(

@@ -72,7 +72,8 @@ def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState],
             SELECT s.id, s.name, s.is_enabled, t.hour, coalesce(sum(t.received), 0)::bigint,
                    coalesce(sum(t.duplicates), 0)::bigint, coalesce(sum(t.rejected), 0)::bigint,
                    max(t.last_received_at)
-              FROM api_source s LEFT JOIN api_sourcetally t ON t.source_id = s.id AND t.hour >= %s
+              FROM api_source s LEFT JOIN api_sourcetally t
+                ON t.site_id = s.site_id AND t.source_id = s.id AND t.hour >= %s
              WHERE s.site_id = %s
              GROUP BY GROUPING SETS ((s.id, s.name, s.is_enabled), (t.hour))
              ORDER BY s.name, s.id

@@ -7,7 +7,7 @@ from django.db.models import Q
 from api.events.reasons import sentence_of
 from api.models.sites import Site
 from api.models.source import Source
-from site_rows import SiteForeignKey
+from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
 class Message(models.Model):
@@ -155,10 +155,12 @@ class Claim(models.Model):
         return f"{len(self.message_ids)} messages of worker {self.worker}"
 
 
-class Load(models.Model):
+class Load(SiteRow):
     """The progress of loading a file of events, written in the transaction of its messages."""
 
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="loads")
+    # No database constraint, because the one of its source is enough.
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    source = SiteForeignKey(Source, on_delete=models.CASCADE, related_name="loads")
     fingerprint = models.CharField(max_length=64, help_text="Of the file's size, first and last MiB.")
     file_name = models.CharField(max_length=255)
     lines = models.BigIntegerField(default=0, help_text="Lines done, from the beginning of the file.")
@@ -171,7 +173,7 @@ class Load(models.Model):
     class Meta:
         constraints = [
             # Loading a file again continues after its last stored line.
-            models.UniqueConstraint(fields=["source", "fingerprint"], name="api_load_file"),
+            models.UniqueConstraint(fields=["site", "source", "fingerprint"], name="api_load_file"),
         ]
 
     def __str__(self) -> str:

@@ -80,11 +80,12 @@ class WriteKey(models.Model):
         return self.key
 
 
-class SourceCount(models.Model):
+class SourceCount(SiteRow):
     """The messages that came through a source in an hour."""
 
-    # No database constraint: a source may be deleted while a process still counts for it.
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    # No database constraints: a source may be deleted while a process still counts for it.
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    source = SiteForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     hour = models.DateTimeField()
     received = models.BigIntegerField(help_text="Messages, duplicates and rejected ones included.")
     duplicates = models.BigIntegerField()
@@ -95,18 +96,19 @@ class SourceCount(models.Model):
         db_table = "api_sourcetally"
         constraints = [
             # Every process adds to one row, and pages sum the rows of a source.
-            models.UniqueConstraint(fields=["source", "hour"], name="api_sourcetally_hour"),
+            models.UniqueConstraint(fields=["site", "source", "hour"], name="api_sourcetally_hour"),
         ]
 
     def __str__(self) -> str:
         return f"{self.received} through {self.source_id} at {self.hour}"
 
 
-class SourceUse(models.Model):
+class SourceUse(SiteRow):
     """The use of a source's budget in the last minute and on the last day in which it sent (api.http.budgets)."""
 
-    # No database constraint: a source may be deleted while a process still counts for it.
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    # No database constraints: a source may be deleted while a process still counts for it.
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    source = SiteForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     span = models.CharField(max_length=6, choices=[(span.value, span.value) for span in BudgetSpan])
     begins_at = models.DateTimeField()
     events = models.BigIntegerField()
@@ -116,18 +118,19 @@ class SourceUse(models.Model):
     class Meta:
         constraints = [
             # Every process adds to one row for each source and span, and reads it back.
-            models.UniqueConstraint(fields=["source", "span"], name="api_sourceuse_span"),
+            models.UniqueConstraint(fields=["site", "source", "span"], name="api_sourceuse_span"),
         ]
 
     def __str__(self) -> str:
         return f"{self.events} through {self.source_id} in this {self.span}"
 
 
-class RefusalCount(models.Model):
+class RefusalCount(SiteRow):
     """The refused events of a source on a day of UTC, by reason (api.ingest.refusals)."""
 
-    # No database constraint: a source may be deleted while a process still counts for it.
-    source = models.ForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    # No database constraints: a source may be deleted while a process still counts for it.
+    site = SiteColumn(Site, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    source = SiteForeignKey(Source, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     day = models.DateField()
     reason = models.CharField(max_length=32)
     kept = models.BigIntegerField()
@@ -140,7 +143,7 @@ class RefusalCount(models.Model):
         db_table = "api_refusaltally"
         constraints = [
             # Every process adds to one row for each source, day and reason, and reads it back. Pages read a source's.
-            models.UniqueConstraint(fields=["source", "day", "reason"], name="api_refusaltally_day"),
+            models.UniqueConstraint(fields=["site", "source", "day", "reason"], name="api_refusaltally_day"),
         ]
 
     def __str__(self) -> str:

@@ -206,7 +206,7 @@ def show_first_event(_: HttpRequest, site: Site, source_id: int) -> HttpResponse
 
 def totals_of(source: Source) -> SourceCounts:
     """Return the stored totals of a source. One query."""
-    return load_source_counts([source.pk]).get(source.pk, SourceCounts())
+    return load_source_counts(source.site_id, [source.pk]).get(source.pk, SourceCounts())
 
 
 def live_key(source: Source) -> str:

@@ -162,11 +162,11 @@ def reports_of(site_id: int, **only: Any) -> Sequence[SourceReport]:
     found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
     ids = [source.pk for source in found]
     ever, day, used = (
-        load_source_counts(ids),
-        load_source_counts(ids, since=timezone.now() - DAY),
-        budgets.load_use(ids),
+        load_source_counts(site_id, ids),
+        load_source_counts(site_id, ids, since=timezone.now() - DAY),
+        budgets.load_use(site_id, ids),
     )
-    refused = load_refusal_counts(ids)
+    refused = load_refusal_counts(site_id, ids)
     duplicates: dict[int, list[DuplicateOf]] = {id_: [] for id_ in ids}
     for pair in DuplicateSources.objects.filter(Q(one__in=ids) | Q(other__in=ids), site_id=site_id).order_by("pk"):
         for id_, other_id in ((pair.one_id, pair.other_id), (pair.other_id, pair.one_id)):

@@ -159,7 +159,9 @@ def fall_silent(world: World) -> None:
     source = world.site.sources.get(kind="destination")
     last = timezone.now() - timedelta(minutes=40)
     hour = last.replace(minute=0, second=0, microsecond=0)
-    SourceCount.objects.create(source=source, hour=hour, received=1, duplicates=0, rejected=0, last_received_at=last)
+    SourceCount.objects.create(
+        site_id=source.site_id, source=source, hour=hour, received=1, duplicates=0, rejected=0, last_received_at=last
+    )
 
 
 @pytest.mark.parametrize(

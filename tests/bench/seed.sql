@@ -170,8 +170,8 @@ SELECT %(site)s, goal_id,
        user_id, anonymous_id, occurred_at, revenue, currency, NULL, properties::jsonb, type || ':' || message_id, source_id
   FROM seeded WHERE kind IN ('hit', 'old') ORDER BY n;
 
-INSERT INTO api_sourcetally (source_id, hour, received, duplicates, rejected, last_received_at)
-SELECT CASE WHEN reason = 'source_off' THEN (%(sources)s::bigint[])[4] ELSE source_id END AS source,
+INSERT INTO api_sourcetally (site_id, source_id, hour, received, duplicates, rejected, last_received_at)
+SELECT %(site)s, CASE WHEN reason = 'source_off' THEN (%(sources)s::bigint[])[4] ELSE source_id END AS source,
        date_trunc('hour', received_at) AS hour, count(*) + count(*) / 100, count(*) / 100,
        count(*) FILTER (WHERE reason IN ('invalid_json', 'source_off')), max(received_at)
   FROM seeded WHERE kind <> 'old' GROUP BY source, hour;

@@ -288,7 +288,7 @@ def test_load__whose_commit_fails__leaves_messages_and_place_alone(
     monkeypatch.setattr(file_load, "CHUNK_ROWS", 2)
     events = [world.event(messageId=None, number=number) for number in range(5)]
     file = write(tmp_path / "past.jsonl", events)
-    begun = Load.objects.create(source=source, fingerprint=fingerprint(file), file_name=file.name)
+    begun = Load.objects.create(site=source.site, source=source, fingerprint=fingerprint(file), file_name=file.name)
     with file.open("rb") as lines:
         steps = load_lines(lines, begun)
         next(steps)
@@ -304,7 +304,7 @@ def test_load__while_too_much_is_pending__waits_for_the_digest(
     settings.INBOX_LIMIT = 40
     monkeypatch.setattr(file_load, "POLL_SECONDS", 0.0)
     file = write(tmp_path / "past.jsonl", [world.event() for _ in range(100)])
-    begun = Load.objects.create(source=source, fingerprint=fingerprint(file), file_name=file.name)
+    begun = Load.objects.create(site=source.site, source=source, fingerprint=fingerprint(file), file_name=file.name)
     most, waits = 0, 0
     with file.open("rb") as lines:
         for pending in load_lines(lines, begun):

@@ -269,7 +269,7 @@ def test_load__of_an_event_that_another_session_is_storing__goes_on_later(
     source = create_source(world.site, name="Past", kind="import")
     file = tmp_path / "past.jsonl"
     file.write_text("".join(f"{json.dumps(world.event(messageId=f'm{number}'))}\n" for number in range(3)))
-    load = Load.objects.create(source=source, fingerprint="", file_name="past.jsonl")
+    load = Load.objects.create(site=source.site, source=source, fingerprint="", file_name="past.jsonl")
     storing = """
         INSERT INTO api_message (site_id, type, message_id, position, received_at, occurred_at, size, status, reason,
                                  detail, warnings, effects, attempts, waiting_for)

@@ -141,8 +141,8 @@ def test_budget__of_bytes__counts_what_was_read(
 ) -> None:
     post(world, "/v1/batch", content, headers={**basic(), **headers})
 
-    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].bytes > 0)
-    assert load_use([source.pk])[source.pk][BudgetSpan.DAY].bytes == size
+    wait_until(lambda: load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].bytes > 0)
+    assert load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].bytes == size
     allow(source, bytes_per_day=size)
     assert by_header(world).status_code == 429
 
@@ -150,7 +150,7 @@ def test_budget__of_bytes__counts_what_was_read(
 def test_budget__of_a_batch_whose_context_is_large__counts_it_for_each_event(world: World, source: Source) -> None:
     post(world, "/v1/batch", {**batch(10), "context": {"text": "x" * 10_000}})
 
-    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].bytes > 100_000)
+    wait_until(lambda: load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].bytes > 100_000)
 
 
 def test_budget__of_a_sender_that_never_comes_again__is_twice_as_large(world: World) -> None:
@@ -163,22 +163,22 @@ def test_budget__of_a_sender_that_never_comes_again__is_twice_as_large(world: Wo
 
 def test_event__that_could_not_be_stored__is_not_counted(world: World, source: Source) -> None:
     by_body(world)
-    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1)
-    before = load_use([source.pk])[source.pk][BudgetSpan.DAY]
+    wait_until(lambda: load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].events == 1)
+    before = load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY]
     with database_down():
         assert by_body(world).status_code == 503
     by_body(world)
 
-    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 2)
-    assert load_use([source.pk])[source.pk][BudgetSpan.DAY] == BudgetUse(2, 2 * before.bytes, 0)
+    wait_until(lambda: load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].events == 2)
+    assert load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY] == BudgetUse(2, 2 * before.bytes, 0)
 
 
 def test_budget__used_up__is_looked_at_again_without_a_commit(world: World, source: Source) -> None:
     allow(source, events_per_day=1)
     by_header(world)
-    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1)
+    wait_until(lambda: load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].events == 1)
     assert by_header(world).status_code == 429
-    wait_until(lambda: load_use([source.pk])[source.pk][BudgetSpan.DAY].turned_away == 1)
+    wait_until(lambda: load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].turned_away == 1)
     SourceUse.objects.update(begins_at="2026-01-01T00:00:00Z")  # a day has passed
 
     def is_taken() -> bool:
@@ -194,9 +194,9 @@ def test_budget_counter__of_several_processes__is_shared_once_a_second(transacti
     one, other = BudgetCounter(), BudgetCounter()
     with connect() as connection:
         for counter in (one, other):
-            counter.count(7, events=2, size=10)
+            counter.count(1, 7, events=2, size=10)
             counter.write(connection)
-        one.count(7, events=1)
+        one.count(1, 7, events=1)
         one.write(connection)
 
     assert one.find_exhausted(7, Budget(5, 1_000, 1_000, 1_000)) is not None
@@ -205,27 +205,27 @@ def test_budget_counter__of_several_processes__is_shared_once_a_second(transacti
     assert over is not None
     assert (over.span, over.unit, over.limit) == (BudgetSpan.MINUTE, "bytes", 20)
     assert 0 < over.seconds <= 60
-    assert load_use([7])[7][BudgetSpan.DAY] == BudgetUse(5, 20, 0)
+    assert load_use(1, [7])[7][BudgetSpan.DAY] == BudgetUse(5, 20, 0)
 
 
 def test_budget_counter__of_a_minute_that_is_over__starts_again_with_the_next(transactional_db: None) -> None:
     counter = BudgetCounter()
-    counter.count(7, events=5)
+    counter.count(1, 7, events=5)
     with connect() as connection:
         counter.write(connection)
         SourceUse.objects.filter(span="minute").update(begins_at="2026-01-01T00:00:00Z")
-        assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(), BudgetSpan.DAY: BudgetUse(5, 0, 0)}
-        counter.count(7, events=1)
+        assert load_use(1, [7])[7] == {BudgetSpan.MINUTE: BudgetUse(), BudgetSpan.DAY: BudgetUse(5, 0, 0)}
+        counter.count(1, 7, events=1)
         counter.write(connection)
 
-    assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(1, 0, 0), BudgetSpan.DAY: BudgetUse(6, 0, 0)}
+    assert load_use(1, [7])[7] == {BudgetSpan.MINUTE: BudgetUse(1, 0, 0), BudgetSpan.DAY: BudgetUse(6, 0, 0)}
     assert counter.find_exhausted(7, Budget(2, 9, 9, 9)) is None
     assert counter.find_exhausted(7, Budget(9, 9, 6, 9)) is not None
 
 
 def test_budget_counter__while_the_database_is_away__refuses_by_what_it_knows(transactional_db: None) -> None:
     counter = BudgetCounter()
-    counter.count(7, events=5)
+    counter.count(1, 7, events=5)
     closed = connect()
     closed.close()
 
@@ -236,7 +236,7 @@ def test_budget_counter__while_the_database_is_away__refuses_by_what_it_knows(tr
     with connect() as connection:
         counter.write(connection)
     assert counter.is_written
-    assert load_use([7])[7][BudgetSpan.MINUTE].events == 5
+    assert load_use(1, [7])[7][BudgetSpan.MINUTE].events == 5
 
 
 def test_budget_counter__that_cannot_be_written_for_minutes__refuses_by_the_day_only(
@@ -244,17 +244,17 @@ def test_budget_counter__that_cannot_be_written_for_minutes__refuses_by_the_day_
 ) -> None:
     counter, now = BudgetCounter(), 100.0
     monkeypatch.setattr("api.http.budgets.time.monotonic", lambda: now)
-    counter.count(7, events=5)
+    counter.count(1, 7, events=5)
     assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is not None
 
     now += 61
-    counter.count(7, events=1)
+    counter.count(1, 7, events=1)
 
     assert counter.find_exhausted(7, Budget(5, 9, 9, 9)) is None  # for past minutes
     assert counter.find_exhausted(7, Budget(5, 9, 6, 9)) is not None
     with connect() as connection:
         counter.write(connection)
-    assert load_use([7])[7] == {BudgetSpan.MINUTE: BudgetUse(0, 0, 2), BudgetSpan.DAY: BudgetUse(6, 0, 2)}
+    assert load_use(1, [7])[7] == {BudgetSpan.MINUTE: BudgetUse(0, 0, 2), BudgetSpan.DAY: BudgetUse(6, 0, 2)}
 
 
 def test_budget__while_another_table_of_counts_is_held__is_written(world: World, source: Source) -> None:
@@ -263,7 +263,7 @@ def test_budget__while_another_table_of_counts_is_held__is_written(world: World,
         assert by_header(world).status_code == 200
         wait_until(lambda: budgets.budget_counter().is_written)
 
-    assert load_use([source.pk])[source.pk][BudgetSpan.DAY].events == 1
+    assert load_use(source.site_id, [source.pk])[source.pk][BudgetSpan.DAY].events == 1
 
 
 def test_budget_counter__written_by_many_at_once__is_added_up(transactional_db: None) -> None:
@@ -272,7 +272,7 @@ def test_budget_counter__written_by_many_at_once__is_added_up(transactional_db: 
         with connect() as connection:
             for _ in range(20):
                 for source_id in (9, 8):
-                    mine.count(source_id, events=1, size=2)
+                    mine.count(1, source_id, events=1, size=2)
                 mine.write(connection)
 
     threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
@@ -281,10 +281,10 @@ def test_budget_counter__written_by_many_at_once__is_added_up(transactional_db: 
     for thread in threads:
         thread.join()
 
-    assert load_use([8, 9]) == {
+    assert load_use(1, [8, 9]) == {
         id_: {BudgetSpan.MINUTE: BudgetUse(80, 160, 0), BudgetSpan.DAY: BudgetUse(80, 160, 0)} for id_ in (8, 9)
     } or (
-        load_use([8, 9])[8][BudgetSpan.DAY] == BudgetUse(80, 160, 0)  # a minute ended meanwhile
+        load_use(1, [8, 9])[8][BudgetSpan.DAY] == BudgetUse(80, 160, 0)  # a minute ended meanwhile
     )
 
 

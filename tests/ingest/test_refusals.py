@@ -48,7 +48,7 @@ def track(world: World, **fields: Any) -> tuple[int, str]:
 
 
 def counts(source: Source, reason: str) -> tuple[int, int, int]:
-    stored = load_refusal_counts([source.pk])[source.pk].get(reason, RefusalCounts())
+    stored = load_refusal_counts(source.site_id, [source.pk])[source.pk].get(reason, RefusalCounts())
     return stored.kept, stored.copies, stored.not_kept
 
 
@@ -174,7 +174,7 @@ def test_refused__over_the_allowance__is_counted_only(world: World, source: Sour
     wait_until(lambda: counts(source, "missing_name") == (3, 0, 7))
 
     def came() -> tuple[int, int, int]:
-        source_counts = load_source_counts([source.pk])[source.pk]
+        source_counts = load_source_counts(source.site_id, [source.pk])[source.pk]
         return source_counts.received, source_counts.duplicates, source_counts.rejected
 
     wait_until(lambda: came() == (12, 0, 11))  # the counts of the last two requests may be written later
@@ -264,7 +264,7 @@ def test_refusals__of_several_processes__share_the_allowance(transactional_db: N
 
     assert not other.take(1, 7, "missing_name", 10, room=room)
     assert one.is_written
-    assert load_refusal_counts([7])[7] == {
+    assert load_refusal_counts(1, [7])[7] == {
         "invalid_json": RefusalCounts(1, 10, 0, 0),
         "missing_name": RefusalCounts(4, 40, 0, 0),
     }
@@ -292,7 +292,15 @@ def test_prune__of_rejected_and_failed_messages__keeps_them_as_long_as_told(
         message = store_message(site=world.site, type="track", received_at=at, occurred_at=at, status=status)
         ages[message.pk] = age
         RefusalCount.objects.create(
-            source=source, day=at.date(), reason="x", kept=1, kept_bytes=2, copies=0, not_kept=0, last_at=at
+            site=world.site,
+            source=source,
+            day=at.date(),
+            reason="x",
+            kept=1,
+            kept_bytes=2,
+            copies=0,
+            not_kept=0,
+            last_at=at,
         )
 
     assert prune_old(now=now, seconds=60) == len(ages_gone)

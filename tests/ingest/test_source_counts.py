@@ -27,7 +27,7 @@ def test_figures__of_what_came_through_a_source__are_those_of_its_requests(world
         world.client.post("/v1/track", json={**body, "writeKey": "key-of-the-server"})
 
     def counts() -> dict[int, tuple[int, int, int]]:
-        loaded = load_source_counts([source.pk, other.pk])
+        loaded = load_source_counts(world.site.pk, [source.pk, other.pk])
         return {id_: (count.received, count.duplicates, count.rejected) for id_, count in loaded.items()}
 
     wait_until(lambda: counts() == {source.pk: (3, 1, 0), other.pk: (2, 0, 1)})
@@ -40,7 +40,7 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
         with connect() as connection:
             for number in range(20):
                 counts = {
-                    (source, hour): SourceCounts(1, number % 2, 0, hour + timedelta(seconds=part))
+                    (1, source, hour): SourceCounts(1, number % 2, 0, hour + timedelta(seconds=part))
                     for source in (2, 1)
                     for hour in reversed(hours)
                 }
@@ -49,25 +49,42 @@ def test_figures__written_by_many_at_once__are_added_up(transactional_db: None) 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, range(4)))
 
-    assert load_source_counts([1, 2, 3]) == {
+    assert load_source_counts(1, [1, 2, 3]) == {
         source: SourceCounts(160, 80, 0, hours[1] + timedelta(seconds=3)) for source in (1, 2)
     }
-    assert load_source_counts([1], since=hours[1] + timedelta(minutes=59))[1].received == 80
+    assert load_source_counts(1, [1], since=hours[1] + timedelta(minutes=59))[1].received == 80
     assert SourceCount.objects.count() == 4
-    assert load_source_counts([]) == {}
+    assert load_source_counts(1, []) == {}
+
+
+def test_uncounted__of_two_sites_of_which_one_is_held__counts_nothing_twice(transactional_db: None) -> None:
+    one = SourceCounts(1, 0, 0, NINE)
+    uncounted = source_counts.UnwrittenCounts()
+    with connect() as connection, connect() as holder:
+        source_counts.write_counts(connection, {(2, 5, NINE): one})
+        connection.execute("SET lock_timeout = '20ms'")
+        uncounted.add({(1, 4, NINE): one, (2, 5, NINE): one})
+        with holder.transaction():
+            holder.execute("SELECT FROM api_sourcetally WHERE site_id = 2 FOR UPDATE")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                uncounted.write(connection)
+        uncounted.write(connection)
+
+    assert load_source_counts(1, [4, 5]) == {4: one}
+    assert load_source_counts(2, [4, 5]) == {5: SourceCounts(2, 0, 0, NINE)}
 
 
 def test_uncounted__while_the_database_is_away__is_kept_for_the_next_time(transactional_db: None) -> None:
     uncounted = source_counts.UnwrittenCounts()
-    uncounted.add({(1, NINE): SourceCounts(1, 0, 0, NINE)})
+    uncounted.add({(1, 1, NINE): SourceCounts(1, 0, 0, NINE)})
     closed = connect()
     closed.close()
 
     with pytest.raises(psycopg.Error):
         uncounted.write(closed)
-    uncounted.add({(1, NINE): SourceCounts(2, 1, 1, NINE + timedelta(minutes=1))})
+    uncounted.add({(1, 1, NINE): SourceCounts(2, 1, 1, NINE + timedelta(minutes=1))})
     with connect() as connection:
         uncounted.write(connection)
         uncounted.write(connection)
 
-    assert load_source_counts([1]) == {1: SourceCounts(3, 1, 1, NINE + timedelta(minutes=1))}
+    assert load_source_counts(1, [1]) == {1: SourceCounts(3, 1, 1, NINE + timedelta(minutes=1))}

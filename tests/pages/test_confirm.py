@@ -113,7 +113,13 @@ def count(world: World, received: int) -> None:
     source = world.site.sources.get(kind="destination")
     SourceCount.objects.filter(source=source).delete()
     SourceCount.objects.create(
-        source=source, hour=now, received=received, duplicates=0, rejected=0, last_received_at=now
+        site_id=source.site_id,
+        source=source,
+        hour=now,
+        received=received,
+        duplicates=0,
+        rejected=0,
+        last_received_at=now,
     )
 
 

@@ -78,7 +78,9 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
 ) -> None:
     now = timezone.now()
     hour = now.replace(minute=0, second=0, microsecond=0)
-    SourceCount.objects.create(source=source, hour=hour, received=9, duplicates=2, rejected=1, last_received_at=now)
+    SourceCount.objects.create(
+        site_id=source.site_id, source=source, hour=hour, received=9, duplicates=2, rejected=1, last_received_at=now
+    )
     for effect in ("converted", "nothing"):
         store(site, source=source, status="done", effects=[effect])
     store(site, source=source)

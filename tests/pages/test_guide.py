@@ -204,7 +204,13 @@ def test_page__refused_events_only__still_waits(viewer: Client, sources: dict[st
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0)
     SourceCount.objects.create(
-        source=sources["server"], hour=hour, received=2, duplicates=0, rejected=2, last_received_at=now
+        site=sources["server"].site,
+        source=sources["server"],
+        hour=hour,
+        received=2,
+        duplicates=0,
+        rejected=2,
+        last_received_at=now,
     )
 
     assert "Waiting for the first event" in look(viewer, "curl/")

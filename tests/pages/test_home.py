@@ -47,6 +47,7 @@ def count(source: Source, *, hours: float, received: int, rejected: int = 0) -> 
     """Insert the count of a source of some hours ago."""
     at = timezone.now() - timedelta(hours=hours)
     SourceCount.objects.create(
+        site_id=source.site_id,
         source=source,
         hour=at.replace(minute=0, second=0, microsecond=0),
         received=received,

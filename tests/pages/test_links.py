@@ -38,7 +38,9 @@ def troubled(world: World, place: Place) -> Place:
     silent, off = (create_source(site, name=name, kind="server") for name in ("Silent", "Off"))
     for source in (silent, off):
         at = now - timedelta(days=2)
-        SourceCount.objects.create(source=source, hour=at, received=5, duplicates=0, rejected=0, last_received_at=at)
+        SourceCount.objects.create(
+            site_id=source.site_id, source=source, hour=at, received=5, duplicates=0, rejected=0, last_received_at=at
+        )
     Source.objects.filter(pk=off.pk).update(is_enabled=False)
     DuplicateSources.objects.create(site=site, one=silent, other=off, count=3, last_seen_at=now)
     Alert.objects.update(firing_since=now, held_at=now, checked_at=now, notified_at=now, finding="It lags.")

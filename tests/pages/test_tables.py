@@ -103,7 +103,7 @@ def site(db: None) -> Site:
     )
     # With itself, which no event makes: one row of each table.
     DuplicateSources.objects.create(site=site, one=source, other=source, event_name="Buy", count=1, last_seen_at=START)
-    Load.objects.create(source=source, fingerprint="f", file_name="past.jsonl")
+    Load.objects.create(site=source.site, source=source, fingerprint="f", file_name="past.jsonl")
     goal = Goal(site=site, name="SegmentIO track – Buy", origin=Goal.Origin.EVENT, is_named_by_event=True)
     catalogue.create_goal(goal, tags=["segment.io"], template=TEMPLATE)
     catalogue.bind_event(goal, EventName("track", "Bought"), template=TEMPLATE)

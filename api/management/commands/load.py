@@ -41,7 +41,7 @@ class Command(BaseCommand):
                 self.load(
                     decode_lines(sys.stdin.buffer),
                     sys.stdin.buffer,
-                    Load(source=chosen_source, file_name="-"),
+                    Load(site=chosen_source.site, source=chosen_source, file_name="-"),
                     size=None,
                 )
             else:
@@ -49,14 +49,14 @@ class Command(BaseCommand):
 
     def load_file(self, path: Path, source: Source, *, again: bool) -> None:
         load, _ = Load.objects.get_or_create(
-            source=source, fingerprint=fingerprint(path), defaults={"file_name": path.name}
+            site=source.site, source=source, fingerprint=fingerprint(path), defaults={"file_name": path.name}
         )
         if load.finished_at and not again:
             when = load.finished_at.astimezone(UTC)
             self.stdout.write(f"{path.name} was loaded on {when:%Y-%m-%d %H:%M} UTC; --again loads it again")
             return
         if load.finished_at:
-            Load.objects.filter(pk=load.pk).update(**BLANK)
+            Load.objects.filter(site=source.site, pk=load.pk).update(**BLANK)
             load.refresh_from_db()
         elif load.lines:
             self.stdout.write(f"{path.name} goes on at line {load.lines + 1:,}")

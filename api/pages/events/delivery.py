@@ -69,7 +69,8 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     source_pk = read_id(request.GET.get("source"))
     chosen = next((source for source in sources if source.pk == source_pk), None)
     source_id = chosen.pk if chosen else None
-    received = received_by_source([chosen.pk] if chosen else [source.pk for source in sources], span=span, now=now)
+    source_ids = [chosen.pk] if chosen else [source.pk for source in sources]
+    received = received_by_source(site.pk, source_ids, span=span, now=now)
     outcome_counts = count_outcomes(site.pk, span=span, now=now, source_id=source_id)
     kinds = [
         (kind, label) for kind, label in KINDS if any(counts[kind] for counts in outcome_counts.by_source.values())
@@ -154,7 +155,7 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
 def count_rejected(site: Site) -> dict[str, RefusalCounts]:
     """Return the counts of a site's rejected events by reason. Two queries."""
     total: dict[str, RefusalCounts] = {}
-    for of_source in load_refusal_counts(list(site.sources.values_list("pk", flat=True))).values():
+    for of_source in load_refusal_counts(site.pk, list(site.sources.values_list("pk", flat=True))).values():
         for reason, counts in of_source.items():
             total[reason] = total.get(reason, RefusalCounts()) + counts
     return total

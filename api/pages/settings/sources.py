@@ -40,9 +40,9 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
     ids = [source.pk for source in sources]
     ever, day, used = (
-        load_source_counts(ids),
-        load_source_counts(ids, since=now - timedelta(hours=24)),
-        budgets.load_use(ids),
+        load_source_counts(site.pk, ids),
+        load_source_counts(site.pk, ids, since=now - timedelta(hours=24)),
+        budgets.load_use(site.pk, ids),
     )
     return show(
         request,

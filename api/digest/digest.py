@@ -39,7 +39,7 @@ from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
 from api.http.database import is_server_error
 from cohorts import changes, identities, people
 from cohorts.models import Identity
-from goals import recording, rekeying
+from goals import recording, rekeying, waiting
 from goals.matching import EventName
 from goals.recording import KeyedBy
 from goals.rekeying import FirstVisitor
@@ -69,7 +69,8 @@ def digest_pending(
 
 def digest_deferred(config: SiteConfig, claims: Claims, names: Sequence[str], *, now: datetime) -> int:
     """Digest the first deferred message of each of these goal names and return how many it took."""
-    return _digest(config, claims, partial(selection.claim_deferred, config.site_id, names), now=now)
+    first = waiting.find_first_arrival(config.site_id, names)
+    return _digest(config, claims, partial(selection.claim_deferred, config.site_id, first, names), now=now)
 
 
 def digest_waiting(
@@ -79,7 +80,8 @@ def digest_waiting(
 
     Return how many it took, 0 if none is left.
     """
-    return _digest(config, claims, partial(selection.claim_waiting, config.site_id, names, limit), now=now)
+    first = waiting.find_first_arrival(config.site_id, names)
+    return _digest(config, claims, partial(selection.claim_waiting, config.site_id, first, names, limit), now=now)
 
 
 def _digest_again(config: SiteConfig, claims: Claims, *, now: datetime) -> int:

@@ -120,17 +120,19 @@ def _look_again(site_id: int, claims: Claims, *, now: datetime) -> int:
 
 def _let_go(site_id: int, names: Sequence[str]) -> int:
     """Make a chunk of the messages pending whose goal exists, and return how many."""
+    first = waiting.find_first_arrival(site_id, names)
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH released AS MATERIALIZED (  -- IN (SELECT … LIMIT) may run once for each row, and lock others each time
-                SELECT id FROM api_message WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
+                SELECT id FROM api_message
+                 WHERE site_id = %s AND id >= %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
                  ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
             UPDATE api_message m SET status = 'pending', reason = '', waiting_for = '', digested_at = NULL,
                    reading = coalesce(m.reading, %s)  -- its facts were applied: the rest must fit them
-              FROM released WHERE m.site_id = %s AND m.id = released.id
+              FROM released WHERE m.site_id = %s AND m.id >= %s AND m.id = released.id
             """,
-            [site_id, list(names), RELEASE_CHUNK, FIRST, site_id],
+            [site_id, first, list(names), RELEASE_CHUNK, FIRST, site_id, first],
         )
         return int(cursor.rowcount)
 
@@ -144,12 +146,13 @@ def _leave_queue(site_id: int, names: Sequence[str], claims: Claims) -> None:
     if not names:
         return
     with _names_locked(site_id, claims), connection.cursor() as cursor:
+        first = waiting.find_first_arrival(site_id, names)
         cursor.execute(
             """
             SELECT DISTINCT waiting_for FROM api_message
-             WHERE site_id = %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
+             WHERE site_id = %s AND id >= %s AND status = 'deferred' AND waiting_for = ANY(%b::text[])
             """,
-            [site_id, list(names)],
+            [site_id, first, list(names)],
         )
         still_waiting = {row[0] for row in cursor.fetchall()}
         waiting.remove_names(site_id, set(names) - still_waiting)

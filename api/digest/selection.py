@@ -54,30 +54,33 @@ def claim_suspect(site_id: int, first: int, now: datetime, aside: Sequence[int])
     return _claim(site_id, first, condition, {"now": now}, aside)
 
 
-def claim_deferred(site_id: int, names: Sequence[str], aside: Sequence[int]) -> list[int]:
+def claim_deferred(site_id: int, first: int, names: Sequence[str], aside: Sequence[int]) -> list[int]:
     condition = """
         status = 'deferred' AND id IN (
             SELECT first.id FROM unnest(%(names)b::text[]) AS n (name)
               JOIN LATERAL (
                 SELECT id FROM api_message
-                 WHERE site_id = %(site)s AND status = 'deferred' AND waiting_for = n.name
+                 WHERE site_id = %(site)s AND id >= %(first)s AND status = 'deferred' AND waiting_for = n.name
                  ORDER BY id LIMIT 1
               ) AS first ON true
         ) ORDER BY id
     """
-    return _claim(site_id, 0, condition, {"names": list(names)}, aside)
+    return _claim(site_id, first, condition, {"names": list(names)}, aside)
 
 
-def claim_waiting(site_id: int, names: Mapping[str, datetime], limit: int, aside: Sequence[int]) -> list[int]:
+def claim_waiting(
+    site_id: int, first: int, names: Mapping[str, datetime], limit: int, aside: Sequence[int]
+) -> list[int]:
     condition = """
         status = 'deferred' AND id IN (
             SELECT m.id FROM unnest(%(names)b::text[], %(until)b::timestamptz[]) AS n (name, until)
-              JOIN api_message m ON m.site_id = %(site)s AND m.status = 'deferred' AND m.waiting_for = n.name
+              JOIN api_message m ON m.site_id = %(site)s AND m.id >= %(first)s
+                                AND m.status = 'deferred' AND m.waiting_for = n.name
              WHERE m.digested_at < n.until ORDER BY m.id LIMIT %(limit)s
         ) ORDER BY id
     """
     parameters = {"names": list(names), "until": list(names.values()), "limit": limit}
-    return _claim(site_id, 0, condition, parameters, aside)
+    return _claim(site_id, first, condition, parameters, aside)
 
 
 def _claim(site_id: int, first: int, condition: str, parameters: Mapping[str, Any], aside: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ It also removes the last few, which become old one by one.
 
 import random
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
@@ -95,25 +95,27 @@ def prune_old(*, now: datetime, seconds: float) -> int:
     random.shuffle(retentions)
     last = last_id()
     partitions = [partition for partition in load_partitions() if partition.end <= last]
-    pruned = 0
-    for gone in _prune(retentions, partitions):
+    pruned, swept = 0, set[Partition]()
+    for gone in _prune(retentions, partitions, swept):
         pruned += gone
         if time.monotonic() > until:
             return pruned
     for retention in retentions:
-        days = RefusalCount.objects.filter(source__site=retention.site, day__lt=retention.before.date())
+        days = RefusalCount.objects.filter(site=retention.site, day__lt=retention.before.date())
         days.delete()
-    drop_empty([partition for partition in partitions if partition.ends_at < now - SETTLED])
+    drop_empty([partition for partition in partitions if partition.ends_at < now - SETTLED], swept)
     return pruned
 
 
-def _prune(retentions: Collection[Retention], partitions: Collection[Partition]) -> Iterator[int]:
+def _prune(
+    retentions: Collection[Retention], partitions: Collection[Partition], swept: set[Partition]
+) -> Iterator[int]:
     """Delete old messages step by step, and yield how many each step deleted."""
     first_old = {retention: _find_old(retention, partitions) for retention in retentions}
     for partition in partitions:
         found = [retention for retention, id_ in first_old.items() if partition.begin <= id_ < partition.end]
         if found:
-            yield from _prune_partition(partition, retentions, found)
+            yield from _prune_partition(partition, retentions, found, swept)
         first_old |= {retention: _find_old(retention, partitions, begin=partition.end) for retention in found}
     for retention in retentions:
         for partition in partitions:
@@ -138,27 +140,26 @@ def _find_old(retention: Retention, partitions: Collection[Partition], *, begin:
 
 
 def _prune_partition(
-    partition: Partition, retentions: Collection[Retention], found: Collection[Retention]
+    partition: Partition, retentions: Collection[Retention], found: Collection[Retention], swept: set[Partition]
 ) -> Iterator[int]:
     """Empty a partition except for the messages that stay, or delete its old messages if few are old or many stay.
 
-    `found` are those of the sites with old messages in it.
+    `found` are those of the sites with old messages in it. An emptied partition is added to `swept`.
     """
-    if _count(partition, dict.fromkeys(found, OLD), most=MOST_BY_ROWS) > MOST_BY_ROWS:
-        others = {retention: "true" for retention in retentions if not retention.covers(partition)}
-        kept = _count(partition, others, most=MOST_KEPT)
+    if _count(partition, found, most=MOST_BY_ROWS) > MOST_BY_ROWS:
         try:
-            for retention in found:
-                for kept_of_chunk in _delete_keys(retention, partition, most=MOST_KEPT - kept):
-                    kept += kept_of_chunk
-                    yield 0
-            if kept <= MOST_KEPT:
-                yield _empty(partition, retentions)
-                return
+            emptied = _empty(partition, retentions)
+            if emptied is not None:
+                for retention in found:
+                    _delete_keys(retention.site.pk, partition, emptied.kept)
         except (OperationalError, ProgrammingError) as error:
             if not _is_busy_or_gone(error):
                 raise
             log.info("partition.held", partition=partition.suffix)  # the next run tries again
+            return
+        if emptied is not None:
+            swept.add(partition)
+            yield emptied.gone
             return
     for retention in found:
         yield from prune_rows(retention, partition.begin, partition.end)
@@ -169,75 +170,54 @@ def _is_busy_or_gone(error: Exception) -> bool:
     return is_lock_timeout(error) or isinstance(error.__cause__, psycopg.errors.UndefinedTable)
 
 
-def _count(partition: Partition, conditions: Mapping[Retention, str], *, most: int) -> int:
-    """Count messages of sites in a partition, up to one more than `most`. One query a site."""
+def _count(partition: Partition, retentions: Collection[Retention], *, most: int) -> int:
+    """Count old messages of sites in a partition, up to one more than `most`. One query a site."""
     counted = 0
     with connection.cursor() as cursor:
-        for retention, condition in conditions.items():
+        for retention in retentions:
             cursor.execute(
-                f"""
-                SELECT count(*) FROM (
-                    SELECT FROM api_message m WHERE {IN_RANGE} AND {condition} LIMIT %(most)s) AS m
-                """,
+                f"SELECT count(*) FROM (SELECT FROM api_message m WHERE {IN_RANGE} AND {OLD} LIMIT %(most)s) AS m",
                 retention.parameters(partition.begin, partition.end) | {"most": most + 1 - counted},
             )
             counted += cursor.fetchone()[0]
     return counted
 
 
-def _delete_keys(retention: Retention, partition: Partition, *, most: int) -> Iterator[int]:
-    """Delete the keys of a site's old messages by chunks, and yield how many messages of each chunk stay.
+class Emptied(NamedTuple):
+    """Count of the messages that left a partition, and the ids of those that stay."""
 
-    It ends when more than `most` messages stay. A message that is retried later takes its key again. One that is being
-    retried now holds the lock, because its key must not be deleted. Raises OperationalError. Three queries a chunk.
-    """
-    parameters = retention.parameters(partition.begin, partition.end) | {"chunk": KEYS}
-    while parameters["begin"] < partition.end and most >= 0:
-        with transaction.atomic(), connection.cursor() as cursor:
-            limit_lock_waits(LOCK_SECONDS)
-            cursor.execute(f"LOCK TABLE {partition.tables[0]} IN EXCLUSIVE MODE")
-            cursor.execute(
-                f"""
-                SELECT count(*), max(id), coalesce(array_agg(id) FILTER (WHERE NOT coalesce(is_old, false)), '{{}}')
-                  FROM (SELECT m.id, {OLD} AS is_old FROM api_message m WHERE {IN_RANGE} ORDER BY m.id LIMIT %(chunk)s)
-                """,
-                parameters,
-            )
-            count, last, kept = cursor.fetchone()
-            next_begin = last + 1 if count == KEYS else partition.end
-            cursor.execute(
-                """
-                DELETE FROM api_messagekey k
-                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(next)s
-                   AND k.id <> ALL(%(kept)s::bigint[])
-                """,
-                parameters | {"next": next_begin, "kept": kept},
-            )
-        parameters["begin"] = next_begin
-        most -= len(kept)
-        yield len(kept)
+    gone: int
+    kept: list[int]
 
 
-def _empty(partition: Partition, retentions: Collection[Retention]) -> int:
-    """Empty a partition except for the messages that stay, and return how many left. Raises OperationalError.
+def _empty(partition: Partition, retentions: Collection[Retention]) -> Emptied | None:
+    """Empty a partition except for the messages that stay. Return None if more than MOST_KEPT stay: nothing left then.
 
     Writers of the partition wait meanwhile, and readers for a moment. A message that is retried at this time stays.
+    Raises OperationalError.
     """
     messages, bodies = partition.tables
     with transaction.atomic(), connection.cursor() as cursor:
         limit_lock_waits(LOCK_SECONDS)
         lock_until_commit(LockSpace.PARTITIONS)
         cursor.execute(f"LOCK TABLE {messages}, {bodies} IN EXCLUSIVE MODE")
-        cursor.execute(f"SELECT count(*) FROM {messages}")
-        gone: int = cursor.fetchone()[0]
         cursor.execute(f"CREATE TEMPORARY TABLE kept (LIKE {messages}) ON COMMIT DROP")
+        kept: list[int] = []
         for retention in retentions:
             is_kept = f"NOT coalesce({OLD}, false)" if retention.covers(partition) else "true"
             cursor.execute(
-                f"INSERT INTO kept SELECT m.* FROM {messages} m WHERE {IN_RANGE} AND {is_kept}",
-                retention.parameters(partition.begin, partition.end),
+                f"""
+                INSERT INTO kept SELECT m.* FROM {messages} m WHERE {IN_RANGE} AND {is_kept} LIMIT %(most)s
+                RETURNING id
+                """,
+                retention.parameters(partition.begin, partition.end) | {"most": MOST_KEPT + 1 - len(kept)},
             )
-            gone -= cursor.rowcount
+            kept += [id_ for (id_,) in cursor.fetchall()]
+        if len(kept) > MOST_KEPT:
+            transaction.set_rollback(True)
+            return None
+        cursor.execute(f"SELECT count(*) FROM {messages}")
+        gone = cursor.fetchone()[0] - len(kept)
         cursor.execute(
             f"CREATE TEMPORARY TABLE kept_bodies ON COMMIT DROP AS "
             f"SELECT b.* FROM {bodies} b JOIN kept USING (site_id, id)"
@@ -245,26 +225,71 @@ def _empty(partition: Partition, retentions: Collection[Retention]) -> int:
         cursor.execute(f"TRUNCATE {messages}, {bodies}")
         cursor.execute(f"INSERT INTO {messages} SELECT * FROM kept")
         cursor.execute(f"INSERT INTO {bodies} SELECT * FROM kept_bodies")
-    return gone
+    return Emptied(gone, kept)
 
 
-def drop_empty(partitions: Collection[Partition]) -> None:
-    """Drop empty partitions, if no session holds the inbox for long."""
+def _delete_keys(site_id: int, partition: Partition, kept: Sequence[int] = ()) -> None:
+    """Delete the keys of a site's messages that have left a partition, all but `kept`. Two queries a chunk.
+
+    They are deleted after their messages, which no retry can bring back then. If the worker dies in between, they leave
+    when the partition is emptied again or dropped. Until then a late copy of such an event is a duplicate.
+    """
+    parameters: dict[str, Any] = {
+        "site": site_id,
+        "begin": partition.begin,
+        "end": partition.end,
+        "kept": list(kept),
+    }
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(
+                """
+                SELECT min(id) FROM api_messagekey WHERE site_id = %(site)s AND id >= %(begin)s AND id < %(end)s
+                """,
+                parameters,
+            )
+            parameters["begin"] = cursor.fetchone()[0]
+            if parameters["begin"] is None:
+                return
+            parameters["next"] = min(parameters["begin"] + KEYS, partition.end)
+            cursor.execute(
+                """
+                DELETE FROM api_messagekey k
+                 WHERE k.site_id = %(site)s AND k.id >= %(begin)s AND k.id < %(next)s
+                   AND k.id <> ALL(%(kept)s::bigint[])
+                """,
+                parameters,
+            )
+            parameters["begin"] = parameters["next"]
+
+
+def drop_empty(partitions: Collection[Partition], swept: Collection[Partition] = ()) -> None:
+    """Drop empty partitions, if no session holds the inbox for long, with keys that are left of those not swept."""
     for partition in partitions:
         messages, bodies = partition.tables
         try:
+            if partition not in swept and not _has_rows(partition):
+                for site_id in Site.objects.values_list("pk", flat=True):
+                    _delete_keys(site_id, partition)
             with transaction.atomic(), connection.cursor() as cursor:
                 limit_lock_waits(LOCK_SECONDS)
                 # Before it looks, because an insert that has not committed is not seen.
                 cursor.execute(f"LOCK TABLE {messages}, {bodies} IN SHARE ROW EXCLUSIVE MODE")
-                cursor.execute(f"SELECT EXISTS (SELECT FROM {messages}) OR EXISTS (SELECT FROM {bodies})")
-                if not cursor.fetchone()[0]:
+                if not _has_rows(partition):
                     cursor.execute(f"DROP TABLE {messages}, {bodies}")
         except (OperationalError, ProgrammingError) as error:
             if not _is_busy_or_gone(error):
                 raise
             if is_lock_timeout(error):
                 return
+
+
+def _has_rows(partition: Partition) -> bool:
+    """Return True if a partition has messages or bodies. One query."""
+    messages, bodies = partition.tables
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {messages}) OR EXISTS (SELECT FROM {bodies})")
+        return bool(cursor.fetchone()[0])
 
 
 def prune_rows(retention: Retention, begin: int, end: int) -> Iterator[int]:

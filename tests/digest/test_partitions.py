@@ -15,9 +15,9 @@ from api.digest.partitions import EPOCH, FAILED_DAYS, IDS_A_DAY, Partition, adva
 from api.digest.prune import prune_old
 from api.http.database import connection_parameters
 from api.ingest import nudge
-from api.ingest.provisioning import create_site
+from api.ingest.provisioning import create_site, note_rules_changed
 from api.models import Message, MessageBody, MessageKey, Site
-from api.models.message_rows import find_by_keys, find_first_pending
+from api.models.message_rows import delete_messages, find_by_keys, find_first_pending
 from tests.support.concurrency import count_lock_waits, holding, in_threads, wait_until
 from tests.support.messages import store_message
 from tests.world import World
@@ -169,6 +169,37 @@ def test_prune__beside_a_retry__keeps_the_key_of_the_message(world: World, old: 
     assert find_by_keys(world.site.pk, [("track", "m1"), ("track", "m2")]) == {("track", "m1"): retried}
 
 
+def test_prune__after_a_worker_that_died_before_the_keys__deletes_them_with_the_partition(
+    world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(world.site, old, 1)
+    keep(world.site, old, 2)
+    waits = keep(world.site, old, 3, status="pending")
+    with monkeypatch.context() as patch:
+        patch.setattr(prune, "_delete_keys", lambda *_: None)
+        assert prune_old(now=datetime.now(UTC), seconds=60) == 2
+    assert MessageKey.objects.count() == 3
+
+    delete_messages(world.site.pk, [waits])
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 0
+
+    assert not names(old)
+    assert MessageKey.objects.count() == 0
+
+
+def test_prune__of_many_keys__deletes_them_by_chunks_and_keeps_those_of_messages(
+    world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "KEYS", 2)
+    for number in (1, 2, 3, 5, 9, 10):
+        keep(world.site, old, number)
+    waiting = {keep(world.site, old, number, status="pending") for number in (4, 6)}
+
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 6
+
+    assert set(MessageKey.objects.values_list("message_number", flat=True)) == waiting
+
+
 def test_prune__of_a_partition_that_another_worker_drops__goes_on(
     world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +271,24 @@ def test_digest__of_the_messages_of_a_day__plans_no_older_day(world: World, old:
     Message.objects.filter(site=world.site, pk=waits).update(status="pending")
     world.digest()
     assert Message.objects.get(site=world.site, pk=waits).status != "pending"
+
+
+def test_release__of_the_messages_of_a_day__plans_no_older_day(world: World, old: Partition) -> None:
+    world.change_site(goals_per_10_seconds=1)
+    for name in "AB":
+        world.track(name)
+    with CaptureQueriesContext(connection) as released:
+        note_rules_changed(world.site.pk, now=datetime.now(UTC))
+        world.tend()
+        world.change_site(goals_per_10_seconds=50)
+        world.tend()
+    assert set(world.statuses()) == {("done", "")}
+    looked = [query["sql"] for query in released if "api_message" in query["sql"] and "'deferred'" in query["sql"]]
+    assert len(looked) >= 5
+    for sql in looked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {sql}".replace("%", "%%"), [])
+            assert old.tables[0] not in str(cursor.fetchall()), sql
 
 
 def test_ids__when_a_day_has_come__are_of_its_partition(world: World) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from api.pages.access import current_site, sites_of
+from api.pages.access import current_site, list_sites
 
 # Title, icon (Material Symbols), name of the page's URL.
 MENU = (
@@ -57,7 +57,7 @@ def dropdown(request: HttpRequest) -> list[dict[str, Any]]:
             "title": f"{site.name} ({site.sitecode})",
             "link": reverse("pages:home", args=[site.sitecode]),
         }
-        for site in sites_of(request.user)[:100]
+        for site in list_sites(request)
     ]
 
 

@@ -8,7 +8,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from api.ingest.provisioning import create_site
 from api.models import Membership, Role
+from api.pages import access
 from api.pages.frame import MENU
 from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, World
@@ -36,6 +38,24 @@ def test_page__for_staff__has_no_palette_that_finds_table_names_only(world: Worl
 
     for address in (HOME, "/admin/tables/"):
         assert "searchCommand" not in text_of(admin.get(address))
+
+
+def test_page__of_a_site_that_is_not_among_the_first__is_found_all_the_same(
+    world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MOST_SITES", 2)
+    owner = enter("owner")
+    for name in ("A", "B"):
+        site = create_site(name=name)
+        Membership.objects.create(user=User.objects.get(pk=owner.session["_auth_user_id"]), site=site, role=Role.VIEWER)
+    create_site(name="C", sitecode="cccccccccc")
+
+    response: Any = owner.get(HOME)
+
+    assert response.status_code == 200
+    assert response.context["may_own"]
+    assert [item.title[:3] for item in response.context["site_dropdown"]] == ["A (", "B ("]
+    assert owner.get("/admin/s/cccccccccc/").status_code == 404
 
 
 @pytest.mark.parametrize("method", ["get", "head"])

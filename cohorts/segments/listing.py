@@ -1,15 +1,17 @@
 """Lists of segments for people: numbers of members, members page by page, entries and exits."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
 from django.db import connection
 
+from cohorts.changes import IdentityKey
 from cohorts.identities import as_columns
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment
+from cohorts.segments import membership
 from cohorts.segments.persons import find_roots
 
 PAGE: Final = 50
@@ -130,6 +132,18 @@ def list_members(
         )
         rows = cursor.fetchall()
     return SegmentMemberPage(members, rows[0][0] if len(rows) == 2 else None)  # noqa: PLR2004 - it, and one more
+
+
+def find_members(segment: Segment, roots: Mapping[int, IdentityKey], *, now: datetime) -> SegmentMemberPage:
+    """Return the members among some persons, by their roots. One query."""
+    stored = membership.read_members(segment.site_id, list(roots))
+    members = [
+        ListedMember(row.identity_id, Identity.Kind(kind), value, row.at(now)[1], row.until if row.is_member else None)
+        for id_, (kind, value) in roots.items()
+        for row in stored.get(id_, ())
+        if row.segment_id == segment.pk and row.version == segment.version and row.at(now)[0]
+    ]
+    return SegmentMemberPage(members, None)
 
 
 def list_changes(

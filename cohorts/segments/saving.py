@@ -1,7 +1,7 @@
 """Creation, edits and removal of segments, and the preview of an edit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -11,7 +11,7 @@ from cohorts.changes import IdentityKey
 from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import membership, upkeep
 from cohorts.segments.conditions import CompiledSegment, Conditions, references_of, write_conditions
-from cohorts.segments.evaluation import in_order, judge
+from cohorts.segments.evaluation import Judgement, in_order, judge
 from cohorts.segments.membership import LoadOutside
 from cohorts.segments.needs import SegmentNeeds
 from cohorts.segments.persons import find_roots, load_persons
@@ -45,6 +45,7 @@ class Preview:
     sample: Sequence[IdentityKey]  # of the members
     entering_sample: Sequence[IdentityKey] = ()
     leaving_sample: Sequence[IdentityKey] = ()
+    judgements: Mapping[IdentityKey, Judgement] = field(default_factory=dict)  # of the people that samples name
 
 
 def create(
@@ -156,17 +157,22 @@ def preview(
         now=now,
     )
     before = _find_members(site_id, segment_id, [person.root_id for person in persons], now)
-    found = [person for person in persons if judge(segments, facts[person.root], now=now)[tried.id].is_member]
+    judgements = {person.root: judge(segments, facts[person.root], now=now)[tried.id] for person in persons}
+    found = [person for person in persons if judgements[person.root].is_member]
     after = {person.root_id for person in found}
+    sample = [person.root for person in found[:SAMPLE]]
+    entering = [person.root for person in found if person.root_id not in before][:SAMPLE]
+    leaving = [person.root for person in persons if person.root_id in before - after][:SAMPLE]
     return Preview(
         people=len(persons),
         is_complete=len(page) < MOST_PREVIEWED,
         members=len(found),
         entering=len(after - before),
         leaving=len(before - after),
-        sample=[person.root for person in found[:SAMPLE]],
-        entering_sample=[person.root for person in found if person.root_id not in before][:SAMPLE],
-        leaving_sample=[person.root for person in persons if person.root_id in before - after][:SAMPLE],
+        sample=sample,
+        entering_sample=entering,
+        leaving_sample=leaving,
+        judgements={root: judgements[root] for root in (*sample, *entering, *leaving)},
     )
 
 

@@ -16,6 +16,7 @@ MENU = (
     ("Why not?", "help", "why"),
     ("People", "person_search", "people"),
     ("Personas", "groups", "personas"),
+    ("Segments", "filter_alt", "segments"),
     ("Groups", "apartment", "groups"),
     ("Event tester", "science", "tester"),
     ("Set-up guide", "menu_book", "guide"),

@@ -11,7 +11,7 @@ from api.pages import guide, home
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
-from api.pages.people import people_list, personas
+from api.pages.people import people_list, personas, segment_edit, segments
 from api.pages.settings import (
     alerts,
     audit_log,
@@ -55,6 +55,7 @@ urlpatterns = [
     ),
     path("<slug:sitecode>/people/", people_list.find_people, name="people"),
     path("<slug:sitecode>/people/person/", people_list.show_person, name="person"),
+    path("<slug:sitecode>/people/person/segments/", people_list.explain_segments, name="person-segments"),
     path("<slug:sitecode>/people/person/export/", people_list.export_person, name="person-export"),
     path("<slug:sitecode>/people/person/erase/", people_list.erase_person, name="person-erase"),
     path("<slug:sitecode>/people/erased/", people_list.list_erasures, name="erasures"),
@@ -64,6 +65,13 @@ urlpatterns = [
     path("<slug:sitecode>/personas/", personas.list_personas, name="personas"),
     path("<slug:sitecode>/personas/persona/", personas.show_persona, name="persona"),
     path("<slug:sitecode>/personas/persona/remove/", personas.remove_persona, name="persona-remove"),
+    path("<slug:sitecode>/segments/", segments.list_segments, name="segments"),
+    path("<slug:sitecode>/segments/new/", segment_edit.edit_segment, name="segment-new"),
+    path("<slug:sitecode>/segments/<int:segment_id>/", segments.show_segment, name="segment"),
+    path("<slug:sitecode>/segments/<int:segment_id>/members/", segments.list_members, name="segment-members"),
+    path("<slug:sitecode>/segments/<int:segment_id>/history/", segments.show_history, name="segment-history"),
+    path("<slug:sitecode>/segments/<int:segment_id>/edit/", segment_edit.edit_segment, name="segment-edit"),
+    path("<slug:sitecode>/segments/<int:segment_id>/remove/", segments.remove_segment, name="segment-remove"),
     path("<slug:sitecode>/groups/", personas.list_groups, name="groups"),
     path("<slug:sitecode>/groups/group/", personas.show_group, name="group"),
     path("<slug:sitecode>/groups/group/remove/", personas.remove_group, name="group-remove"),

@@ -26,6 +26,7 @@ from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, S
 from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
 from cohorts.models import CustomData, Group, Persona
+from cohorts.segment_tables import Segment
 from goals.flags.models import FeatureFlag
 from goals.models import Conversion, Goal, GoalTotal, Tag
 from tests.pages.catalogue import PAGES
@@ -80,6 +81,7 @@ class Facts:
     change: GoalsChange  # of all goals
     sources: list[int]
     persona: str
+    segment: Segment
     group: str
 
 
@@ -116,6 +118,7 @@ def find_facts(site: Site) -> Facts:
         ),
         sources=list(site.sources.order_by("pk").values_list("pk", flat=True)),
         persona=persona.order_by("pk")[0].name,
+        segment=Segment.objects.filter(site=site).order_by("pk")[0],
         group=group.order_by("pk")[0].group_id,
     )
 
@@ -200,6 +203,13 @@ def people(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("persona", name=facts.persona)
     yield look("persona", what="deep", name=facts.persona, kind=1, after="user-5")
     yield look("persona-remove", name=facts.persona)
+    yield look("segment", facts.segment.pk)
+    yield look("segment-members", facts.segment.pk)
+    yield look("segment-members", facts.segment.pk, what="search", q="user-8")
+    yield look("segment-members", facts.segment.pk, what="deep", after=1)
+    yield look("segment-history", facts.segment.pk)
+    yield look("segment-edit", facts.segment.pk)
+    yield look("person-segments", id="ada-king")
     yield look("groups", what="deep", after="company-3")
     yield look("group", id=facts.group)
     yield look("group-remove", id=facts.group)

@@ -131,6 +131,7 @@ def seed(site: "Site", *, goals: int, conversions: int, messages: int, number: i
     with connection.cursor() as cursor:  # the state in which autovacuum leaves growing tables
         cursor.execute(f"VACUUM ANALYZE {', '.join(FILLED)}")
     tell_story(site)
+    make_segments(site)
 
 
 def equip(site: "Site") -> list[int]:
@@ -302,6 +303,29 @@ def tell_story(site: "Site") -> None:
     claims = Claims()
     run.digest_all(claims, seconds=30)
     claims.close()
+
+
+def make_segments(site: "Site") -> None:
+    """Create segments, one of which names the other, and find their members."""
+    from api.digest import segments
+    from cohorts.segment_tables import Segment
+
+    text = {"type": "text", "texts": ["business", "enterprise"]}
+    paying = Segment.objects.create(
+        site=site,
+        name="Paying customers",
+        description="People on a plan that costs money.",
+        conditions=[[{"on": "trait", "path": ["plan"], "test": text}, {"on": "persona", "name": "vip"}]],
+    )
+    recent = {"on": "seen", "which": "last", "test": {"type": "date", "how": "within", "days": 7}}
+    Segment.objects.create(
+        site=site,
+        name="Paying, not active",
+        conditions=[[{"on": "segment", "segment": paying.pk}], [{**recent, "negated": True}]],
+    )
+    Segment.objects.filter(site=site).update(created_at=datetime.now(UTC) - timedelta(days=1))  # workers know of them
+    segments.forget_lookups()
+    segments.run_upkeep(clock=lambda: datetime.now(UTC), until=time.monotonic() + 60)
 
 
 if __name__ == "__main__":

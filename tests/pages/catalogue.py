@@ -12,7 +12,9 @@ from typing import Any, Final
 from django.urls import URLPattern
 
 from api.models import Role
+from api.pages.people.segment_edit import fingerprint
 from api.pages.urls import urlpatterns
+from cohorts.segments.conditions import PersonaCondition
 from tests.world import SITECODE
 
 VIEWER, EDITOR, OWNER = Role.VIEWER, Role.EDITOR, Role.OWNER
@@ -49,6 +51,22 @@ CUSTOM_DATA: Final = {
     "scope": "VISITOR",
     "filled_from": "sdk",
 }
+# The preview of these conditions was shown.
+SEGMENT: Final = {
+    "do": "save",
+    "name": "Big spenders",
+    "at": "0.0",
+    "0.0.on": "persona",
+    "0.0.persona": "vip",
+    "previewed": fingerprint(((PersonaCondition("vip"),),)),
+}
+KINDS_OF_CONDITIONS: Final = [
+    {"0.0.on": "trait", "0.0.path": "plan", "0.0.test": "number.between", "0.0.number": "1", "0.0.most": "2"},
+    {"0.0.on": "groupTrait", "0.0.path": "plan", "0.0.test": "text.equals", "0.0.texts": "pro"},
+    {"0.0.on": "customData", "0.0.index": "1", "0.0.test": "date.since", "0.0.date": "2026-11-22"},
+    {"0.0.on": "goal", "0.0.goal": "{goal_id}", "0.0.times": "2", "0.0.days": "3", "0.0.revenue": "1"},
+    {"0.0.on": "seen", "0.0.which": "last", "0.0.test": "date.within", "0.0.days": "3"},
+]
 PAGES: Final[dict[str, Page]] = {
     "home": Page(),
     "goals": Page(queries=[{"sort": sort, "after": "5", "id": "5"} for sort in ("-revenue.EUR", "created")]),
@@ -108,6 +126,7 @@ PAGES: Final[dict[str, Page]] = {
     "goal-unbind": Page(None, EDITOR, asks=[""]),
     "people": Page(),
     "person": Page(query=PERSON),
+    "person-segments": Page(query=PERSON),
     "person-export": Page(EDITOR, query=PERSON, is_page=False),
     "person-erase": Page(OWNER, OWNER, query=PERSON, form={"id": "ada-king"}, odd_forms=[]),
     "erasures": Page(),
@@ -117,6 +136,18 @@ PAGES: Final[dict[str, Page]] = {
     "personas": Page(),
     "persona": Page(query="?name=vip", queries=[{"name": "vip", "kind": "0", "after": "a"}]),
     "persona-remove": Page(OWNER, OWNER, query="?name=vip", form={"name": "vip"}),
+    "segments": Page(),
+    "segment-new": Page(
+        EDITOR,
+        EDITOR,
+        form=SEGMENT,
+        odd_forms=[SEGMENT, *({**SEGMENT, "do": "preview", **each} for each in KINDS_OF_CONDITIONS)],
+    ),
+    "segment": Page(),
+    "segment-members": Page(queries=[{"after": "1"}, {"q": "ada-king"}]),
+    "segment-history": Page(queries=[{"before": "2026-11-22T03:00:00+00:00", "id": "5"}]),
+    "segment-edit": Page(EDITOR, EDITOR, form=SEGMENT, odd_forms=[SEGMENT, {**SEGMENT, "do": "add:0"}]),
+    "segment-remove": Page(None, EDITOR, asks=[""]),
     "groups": Page(),
     "group": Page(query="?id=acme", queries=[{"id": "acme", "kind": "0", "after": "a"}]),
     "group-remove": Page(OWNER, OWNER, query="?id=acme", form={"id": "acme"}),

@@ -9,6 +9,7 @@ from django.utils import timezone
 from api.ingest import provisioning
 from api.models import Alert, Erasure, GoalsChange, Message, Rule, Source
 from cohorts.models import CustomData, OwnKey
+from cohorts.segment_tables import Segment
 from goals.flags.models import Environment, FeatureFlag
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.catalogue import Place
@@ -55,6 +56,7 @@ def place(world: World) -> Place:
         "source_id": source.pk,
         "rule_id": rule.pk,
         "custom_data_id": CustomData.objects.create(site=world.site, index=1, name="plan").pk,
+        "segment_id": Segment.objects.create(site=world.site, name="VIPs", conditions=[[{"on": "group"}]]).pk,
         "flag_id": FeatureFlag.objects.create(site=world.site, key="checkout", document=FLAG).pk,
         "environment_id": Environment.objects.create(site=world.site, name="staging").pk,
         "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,

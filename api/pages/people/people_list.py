@@ -12,17 +12,20 @@ from django.views.decorators.http import require_POST
 
 from api.erasure import erase, message_sweep
 from api.http.wording import count_of
-from api.insight import people, person_visits
+from api.insight import people, person_visits, segments
 from api.insight.export import export
 from api.models import Erasure, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.json_text import SHOWN, pretty, visible
+from api.pages.people.segment_pickers import load_names
 from api.pages.query_form import read_id
 from cohorts import merge, queries, search
 from cohorts.personas import MOST_HISTORY
 from cohorts.remote_data import LARGE_BYTES
+from cohorts.segments.conditions import Conditions
+from cohorts.segments.sentences import describe
 
 NEWEST_PEOPLE = 20
 RECEIPTS = 50
@@ -63,6 +66,30 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         most=people.MOST_SHOWN,
         last=people.LAST_CONVERSIONS,
     )
+
+
+@site_page()
+def explain_segments(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Show for each segment whether a person is in it, by which conditions, since when and until when."""
+    id_ = request.GET.get("id", "")
+    reasons = segments.explain(site, id_, now=datetime.now(UTC))
+    if reasons is None:
+        raise Http404
+    names = load_names(site.pk, [conditions_of(reason) for reason in reasons])
+    return show(
+        request,
+        "pages/people/segments.html",
+        title=f"Segments of {id_}",
+        asked=id_,
+        rows=[
+            (reason, [[(describe(each.condition, names), each) for each in group] for group in reason.groups])
+            for reason in reasons
+        ],
+    )
+
+
+def conditions_of(reason: segments.SegmentReason) -> Conditions:
+    return tuple(tuple(each.condition for each in group) for group in reason.groups)
 
 
 @site_page(Role.EDITOR)

@@ -103,6 +103,20 @@ def is_older_writer_at_work(since: datetime) -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def read_next_transaction() -> int:
+    """Return a number that is above those of all transactions that have begun to write. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        return int(cursor.fetchone()[0])
+
+
+def read_oldest_transaction() -> int:
+    """Return a number below which all transactions that write have ended. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        return int(cursor.fetchone()[0])
+
+
 def find_blocking_sessions(*, idle_for: timedelta) -> list[tuple[Any, ...]]:
     """Return sessions that block others, and sessions that idle in a transaction with locks, the longest first.
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cohorts import merge
-from cohorts.custom_values import CustomValues
+from cohorts.custom_values import ADDS, CustomValues
 from cohorts.models import Identity
 from times import EPOCH, RESOLUTION
 
@@ -16,6 +16,8 @@ IdentityKey = tuple[int, str]  # (kind, value)
 Kind = Identity.Kind
 USER, VISITOR, ANONYMOUS = int(Kind.USER), int(Kind.VISITOR), int(Kind.ANONYMOUS)  # int() of a member takes longer
 Link = tuple[IdentityKey, str]  # (a device or former id, the user that an event linked it to)
+Fact = tuple[str, str]  # (a register, the name in it if it is a map): ("traits", "plan"), ("group", "")
+OWNERS = {"user": USER, "anonymous": ANONYMOUS}  # registers that name an owner, with the kind of its identity
 
 
 @dataclass(slots=True)  # not frozen: a batch makes one for each event, and setting a frozen field takes longer
@@ -68,16 +70,48 @@ def visitors_of(identities: Mapping[IdentityKey, merge.Registers]) -> Visitors:
 
 @dataclass(slots=True)
 class LoadedIdentity:
-    """An identity as a batch changes it: its row, or None for a new one, and its registers."""
+    """An identity as a batch changes it: its row, or None for a new one, its registers, and what moved in them."""
 
     id: int | None
     registers: merge.Registers
     is_shrunk: bool = False  # written by a version without limits and now within them, so that it must be written
     is_changed: bool = False  # more than the stamps of its registers
+    is_new: bool = False  # this batch inserted its row
+    is_moved: bool = False  # to another owner
+    former_owners: set[IdentityKey] = field(default_factory=set)
+    changed: set[Fact] = field(default_factory=set)
+    restamped: set[Fact] = field(default_factory=set)  # with a later stamp alone
 
     def note(self, move: merge.Move) -> None:
         """Note a move of one of its registers."""
         self.is_changed = self.is_changed or move == merge.Move.CHANGED
+
+    def note_fact(self, fact: Fact, move: merge.Move) -> None:
+        """Note a move of a register that is a fact about the person."""
+        if move == merge.Move.CHANGED:
+            self.changed.add(fact)
+        elif move == merge.Move.RESTAMPED:
+            self.restamped.add(fact)
+
+    def note_map(self, name: str, moved: merge.MapMoves) -> None:
+        """Note moves of registers of a map."""
+        for key, move in moved.moves.items():
+            if move:
+                self.note_fact((name, key), move)
+        self.changed.update((name, key) for key in moved.left_out)
+
+    def note_custom_data(self, moved: merge.MapMoves) -> None:
+        """Note moves of custom data. A later stamp alone leaves out what was added meanwhile."""
+        moved_keys = (key for key, move in moved.moves.items() if move)
+        self.changed.update(("custom_data", key.partition(ADDS)[0]) for key in (*moved_keys, *moved.left_out))
+
+    def note_owner(self, name: str, former: merge.Register | None, move: merge.Move) -> None:
+        """Note another owner, and the one before."""
+        if move != merge.Move.CHANGED:
+            return
+        self.is_moved = True
+        if former is not None:
+            self.former_owners.add((OWNERS[name], former[3]))
 
 
 def keys_of(change: Change) -> list[IdentityKey]:
@@ -154,38 +188,47 @@ def set_facts(
     key = holder_of(change)
     if key is None:
         return merge.Move.STAYED, frozenset()
-    registers = known[key].registers
-    move, beyond = set_traits(registers, change, change.traits)
+    identity = known[key]
+    moved, beyond = set_traits(identity.registers, change, change.traits)
+    identity.note_map("traits", moved)
+    move = moved.move
     if change.group is not None:
-        move = max(move, merge.set_latest(registers, "group", change.register(change.group)))
+        of_group = merge.set_latest(identity.registers, "group", change.register(change.group))
+        identity.note_fact(("group", ""), of_group)
+        move = max(move, of_group)
     if change.persona is not None:
         name, is_member = change.persona
-        said = {name: change.register(is_member)}
-        moved, left_out = merge.set_all_in_map(registers, "personas", said, most=merge.MOST_VALUES["personas"])
-        move = max(move, moved)
-        beyond = beyond | {"many_personas"} if left_out else beyond
+        moved = _set_in(identity, "personas", {name: change.register(is_member)})
+        identity.note_map("personas", moved)
+        move = max(move, moved.move)
+        beyond = beyond | {"many_personas"} if moved.left_out else beyond
     if change.custom_data is not None:
         said = {change.custom_data.key(change.message_id): change.register(change.custom_data.counts)}
-        moved, left_out = merge.set_all_in_map(registers, "custom_data", said, most=merge.MOST_VALUES["custom_data"])
-        move = max(move, moved)
-        beyond = beyond | {"many_custom_data"} if left_out else beyond
+        moved = _set_in(identity, "custom_data", said)
+        identity.note_custom_data(moved)
+        move = max(move, moved.move)
+        beyond = beyond | {"many_custom_data"} if moved.left_out else beyond
     if move:
         dirty.add(key)
-        known[key].note(move)
+        identity.note(move)
     return move, beyond
+
+
+def _set_in(identity: LoadedIdentity, name: str, said: Mapping[str, merge.Register]) -> merge.MapMoves:
+    return merge.set_all_in_map(identity.registers, name, said, most=merge.MOST_VALUES[name])
 
 
 def set_traits(
     registers: merge.Registers, change: Change, traits: Mapping[str, Any]
-) -> tuple[merge.Move, AbstractSet[str]]:
+) -> tuple[merge.MapMoves, AbstractSet[str]]:
     if not traits:
-        return merge.Move.STAYED, frozenset()
+        return merge.MapMoves(merge.Move.STAYED), frozenset()
     most = merge.MOST_VALUES["traits"]
     # All traits of an event have one stamp, so that their names decide. 1 MB can hold 100,000 traits.
     names = heapq.nlargest(most + 1, traits) if len(traits) > most else traits
     said = {name: change.register(traits[name]) for name in names}
-    move, left_out = merge.set_all_in_map(registers, "traits", said, most=most)
-    return move, frozenset({"many_traits"}) if left_out else frozenset()
+    moved = merge.set_all_in_map(registers, "traits", said, most=most)
+    return moved, frozenset({"many_traits"}) if moved.left_out else frozenset()
 
 
 def new_links_of(change: Change, known: dict[IdentityKey, LoadedIdentity]) -> list[Link]:
@@ -227,6 +270,7 @@ def set_owners(
         if move:
             dirty.add(key)
             known[key].note(move)
+        known[key].note_owner(name, current, move)
         largest = max(largest, move)
         if current is None or current[3] == owner or name != "user":
             continue

@@ -40,10 +40,10 @@ def save_groups(site_id: int, changes: Sequence[Change], *, most: int | None) ->
             outcomes.append(GroupOutcome())
             continue
         is_new = change.group not in groups
-        move, beyond = set_traits(groups.setdefault(change.group, {}), change, change.group_traits)
-        if is_new or move:
+        moved, beyond = set_traits(groups.setdefault(change.group, {}), change, change.group_traits)
+        if is_new or moved.move:
             dirty.add(change.group)
-        has_changed = move == merge.Move.CHANGED
+        has_changed = moved.move == merge.Move.CHANGED
         outcomes.append(GroupOutcome(is_new or has_changed, has_changed and change.group in old, beyond))
     _write_groups(site_id, {group: groups[group] for group in sorted(dirty)}, sorted(old))
     return outcomes

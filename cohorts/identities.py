@@ -151,6 +151,7 @@ def _insert(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> N
             raise LostRaceError
         for kind, value, id_ in cursor.fetchall():
             identities[kind, value].id = id_
+            identities[kind, value].is_new = True
 
 
 def _update(site_id: int, identities: Mapping[IdentityKey, LoadedIdentity]) -> None:

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,7 @@ Registers = dict[str, Any]
 MAPS = ("traits", "personas", "custom_data")
 EARLIEST = ("visitor", "device_visitor")
 LEFT_OUT: Final = "left_out"
+HOLD_FACTS: Final = frozenset({*MAPS, "group"})  # that a person is joined of
 # Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 3.5 MB at the
 # very worst; each event of such a person costs worker and database some 60 ms.
 MOST_VALUES: Final[Mapping[str, int]] = {"traits": 500, "personas": 300, "custom_data": 500}
@@ -71,6 +72,14 @@ class Move(IntEnum):
     CHANGED = 2
 
 
+class MapMoves(NamedTuple):
+    """The effect of an event on a map of registers."""
+
+    move: Move  # the largest
+    left_out: AbstractSet[str] = frozenset()  # keys that the limit of the map left out
+    moves: Mapping[str, Move] = {}  # by key
+
+
 def set_latest(registers: Registers, name: str, register: Register) -> Move:
     """Move one register forward, in place."""
     current = registers.get(name)
@@ -94,19 +103,14 @@ def set_in_map(registers: Registers, name: str, key: str, register: Register) ->
     return set_latest(registers.setdefault(name, {}), key, register)
 
 
-def set_all_in_map(
-    registers: Registers, name: str, said: Mapping[str, Register], *, most: int
-) -> tuple[Move, AbstractSet[str]]:
-    """Move registers of a map forward, in place, within its limit.
-
-    Return the largest move, and the keys that the limit left out.
-    """
+def set_all_in_map(registers: Registers, name: str, said: Mapping[str, Register], *, most: int) -> MapMoves:
+    """Move registers of a map forward, in place, within its limit."""
     moves = {key: set_in_map(registers, name, key, register) for key, register in said.items()}
     if len(registers.get(name, ())) <= most:
-        return max(moves.values(), default=Move.STAYED), frozenset()
+        return MapMoves(max(moves.values(), default=Move.STAYED), moves=moves)
     left_out, has_moved = limit_map(registers, name, most=most)
     moved = max((move for key, move in moves.items() if key not in left_out), default=Move.STAYED)
-    return max(moved, Move.RESTAMPED) if has_moved else moved, left_out
+    return MapMoves(max(moved, Move.RESTAMPED) if has_moved else moved, left_out, moves)
 
 
 def limit_map(registers: Registers, name: str, *, most: int) -> tuple[AbstractSet[str], bool]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cohorts import merge, search
@@ -22,7 +22,7 @@ from cohorts.changes import (
     visitors_of,
 )
 from cohorts.groups import save_groups
-from cohorts.identities import KIND_NAMES, MOST_BYTES, lock_identities, save_identities
+from cohorts.identities import MOST_BYTES, lock_identities, save_identities
 from cohorts.links import save_links, share_visitors
 from cohorts.personas import save_personas
 from cohorts.usernames import claim_usernames, username_claim_of
@@ -50,8 +50,7 @@ class BatchOutcome:
     # written after its identities.
     changed: "Visitors"
     postponed: AbstractSet[IdentityKey] = frozenset()  # linked to too many: call `share` for each, step by step
-    # New and changed identities, and the owners that they left. Their persons are all whose facts changed.
-    touched: AbstractSet[IdentityKey] = frozenset()
+    known: Mapping[IdentityKey, LoadedIdentity] = field(default_factory=dict)  # all that are locked, as written
 
 
 def apply(
@@ -60,15 +59,13 @@ def apply(
     *,
     also: AbstractSet[IdentityKey] = frozenset(),
     most_linked: int,
-    follows_people: bool = False,
 ) -> BatchOutcome:
     """Apply changes of one site. Call it inside a transaction, before any write to goals.
 
     The identities are locked in the order of their keys, with those of `also`. Raises LostRaceError if another worker
     inserted one of them meanwhile, or if the batch must lock more in `also`. Raises TooManyBytesError if the registers
     of several changes together exceed the limit. Raises HeldError if another session holds a row for longer than
-    `lock_timeout`. With `follows_people` the outcome has the identities that it touched. Three queries, a few more for
-    groups, personas, usernames, new links or large registers.
+    `lock_timeout`. Three queries, a few more for groups, personas, usernames, new links or large registers.
     """
     keys = {key for change in changes for key in keys_of(change)}
     most = MOST_BYTES if len(changes) > 1 else None
@@ -78,7 +75,6 @@ def apply(
     changed = Visitors()
     named = {key: search.search_texts(known[key].registers) for key in find_renamed(changes)}
     effects = []
-    parents = {key: merge.parent_of(known[key].registers) for key in keys} if follows_people else {}
     for change in changes:
         facts, beyond = set_facts(change, known, dirty)
         links += new_links_of(change, known)
@@ -87,7 +83,6 @@ def apply(
         has_changed, has_new_links = facts == merge.Move.CHANGED, owner == merge.Move.CHANGED
         effects.append((has_changed, has_new_links, has_moved_visitor, beyond))
     postponed = share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed, most=most_linked)
-    touched = find_touched(known, dirty, parents) if follows_people else frozenset()
     with waits_for(Lock.IDENTITY):
         save_identities(site_id, {key: known[key] for key in sorted(dirty)})
         save_search_texts(site_id, known, named)
@@ -113,21 +108,7 @@ def apply(
         )
     ]
     visitors = visitors_of({key: identity.registers for key, identity in known.items()})
-    return BatchOutcome(outcomes, visitors, changed, postponed, touched)
-
-
-def find_touched(
-    known: Mapping[IdentityKey, LoadedIdentity],
-    dirty: Collection[IdentityKey],
-    parents: Mapping[IdentityKey, tuple[str, str] | None],
-) -> AbstractSet[IdentityKey]:
-    """Return the identities that are new or changed, and the former parents of those that moved. Pure.
-
-    Call it before they are written. Stamps that move alone change no person.
-    """
-    touched = {key for key in dirty if known[key].id is None or known[key].is_shrunk or known[key].is_changed}
-    left = (was for key in touched if (was := parents.get(key)) and was != merge.parent_of(known[key].registers))
-    return touched | {(int(KIND_NAMES[kind]), value) for kind, value in left}
+    return BatchOutcome(outcomes, visitors, changed, postponed, known)
 
 
 def _unlisted_warning(change: Change, unlisted: AbstractSet[str]) -> AbstractSet[str]:

@@ -21,6 +21,9 @@ class Segment(SiteRow):
     is_filled = models.BooleanField(default=False, help_text="Everybody was evaluated under this version.")
     # A sweep evaluates everybody, in the order of the identifiers.
     sweep = models.BooleanField(default=True, help_text="A sweep is under way or has to begin.")
+    sweep_after = models.BigIntegerField(
+        null=True, help_text="Number of a transaction. Those before it may not know why the sweep has to begin."
+    )
     swept_to = models.BigIntegerField(null=True, help_text="The identity that the sweep has reached.")
     swept = models.IntegerField(default=0, help_text="Identities that the sweep has passed.")
     to_sweep = models.IntegerField(default=0)
@@ -118,8 +121,16 @@ class SegmentRecheck(SiteRow):
 
     class Meta:
         indexes = [
-            # The oldest of a site.
-            models.Index(fields=["site", "id"], name="cohorts_segmentrecheck_next"),
+            # The oldest people of a site, also behind many notes of segments.
+            models.Index(
+                fields=["site", "id"], condition=models.Q(segment__isnull=True), name="cohorts_segmentrecheck_people"
+            ),
+            # The segments of a site, also behind many notes of people.
+            models.Index(
+                fields=["site", "segment"],
+                condition=models.Q(identity__isnull=True),
+                name="cohorts_segmentrecheck_segment",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -99,17 +99,22 @@ def load_latest(
         return list(map(LatestConversion._make, cursor.fetchall()))
 
 
-def load_sources(site_id: int, codes: Collection[str]) -> dict[str, list[int]]:
-    """Return the sources of all conversions of each visitor code. One query, which reads each of them."""
+def load_sources(site_id: int, codes: Collection[str], sources: Collection[int]) -> dict[str, list[int]]:
+    """Return those of these sources by which each visitor code converted. One query, by the index for each pair."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT code.code, array_agg(DISTINCT c.source_id)
-              FROM unnest(%(codes)b::text[]) AS code (code), goals_conversion c
-             WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND c.source_id IS NOT NULL AND {IS_LIVE}
+            SELECT code.code, array_agg(source.id)
+              FROM unnest(%(codes)b::text[]) AS code (code)
+             CROSS JOIN unnest(%(sources)b::bigint[]) AS source (id)
+             CROSS JOIN LATERAL (
+                SELECT 1 FROM goals_conversion c
+                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND c.source_id = source.id AND {IS_LIVE}
+                 LIMIT 1
+             ) AS found
              GROUP BY code.code
             """,
-            {"site": site_id, "codes": list(codes)},
+            {"site": site_id, "codes": list(codes), "sources": list(sources)},
         )
         return dict(cursor.fetchall())
 

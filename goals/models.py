@@ -189,6 +189,8 @@ class Conversion(SiteRow):
             ),
             # A visitor's conversions, newest first.
             models.Index(fields=["site", "visitor_code", "occurred_at", "id"], name="goals_conversion_visitor"),
+            # Conversions of a visitor by a source, for which a segment may ask.
+            models.Index(fields=["site", "visitor_code", "source_id"], name="goals_conversion_source"),
             # Re-keying by a user's first visitor code, a batch at a time.
             models.Index(
                 fields=["site", "user_id", "id"],

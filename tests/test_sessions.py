@@ -13,7 +13,7 @@ from tests.support.site_law import ROOT
 
 OF_SESSIONS: Final = re.compile(
     r"pg_(?:try_)?advisory\w*|set_config|SET (?:LOCAL|SESSION)\b|pg_stat_activity|pg_locks|pg_backend_pid|"
-    r"pg_blocking_pids|pg_postmaster_start_time"
+    r"pg_blocking_pids|pg_postmaster_start_time|pg_current_snapshot"
 )
 
 

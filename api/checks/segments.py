@@ -14,9 +14,10 @@ from cohorts.segment_tables import Segment, SegmentRecheck
 from cohorts.segments import membership
 from cohorts.segments.conditions import CompiledSegment, references_of
 from cohorts.segments.evaluation import judge
-from cohorts.segments.membership import MemberRow, SiteSegments
+from cohorts.segments.membership import MemberRow
 from cohorts.segments.persons import JoinedPerson, find_roots, load_persons
 from cohorts.segments.signals import Signal
+from cohorts.segments.site_segments import SiteSegments
 from cohorts.segments.upkeep import find_keys
 
 PERSONS: Final = 500  # at once
@@ -41,7 +42,7 @@ def check_segments(site_id: int | None, counts: Counts) -> Iterator[Difference]:
         noted = SegmentRecheck.objects.filter(site=site)
         steady = _find_steady(site, segments, set(noted.exclude(segment=None).values_list("segment_id", flat=True)))
         to_recheck = set(noted.exclude(identity=None).values_list("identity_id", flat=True))
-        noted_roots = set(find_roots(site.pk, find_keys(site.pk, list(to_recheck))).values())
+        noted_roots = set(find_roots(site.pk, find_keys(site.pk, list(to_recheck)).values()).values())
         for page in _pages(site.pk) if steady else ():
             leads_to = find_roots(site.pk, page)
             roots = sorted({root for key, root in leads_to.items() if key == root})

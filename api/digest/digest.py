@@ -35,6 +35,7 @@ from api.digest.message_result import (
 from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.suppression import suppress
+from api.digest.touched import TouchedFacts
 from api.digest.transaction_settings import limit_lock_waits, prefer_index_plans
 from api.http.database import is_server_error
 from cohorts import changes, identities, people
@@ -294,12 +295,8 @@ def _apply(
     derived = suppress(config.site_id, messages, [derive(message, config.for_message(message)) for message in messages])
     results = [MessageResult(message.id, reading=message.reading) for message in messages]
     changes = [(result, effects.change) for result, effects in zip(results, derived, strict=True) if effects.change]
-    has_segments = segments.has_segments(config.site_id)
     said = [change for _, change in changes]
-    also |= segments.find_owners(config.site_id, said) if has_segments else frozenset()
-    outcome = people.apply(
-        config.site_id, said, also=also, most_linked=settings.MOST_LINKED, follows_people=has_segments
-    )
+    outcome = people.apply(config.site_id, said, also=also, most_linked=settings.MOST_LINKED)
     rekeyed = rekeying.rekey(config.site_id, list_first_visitors(outcome.changed), most=settings.MOST_REKEYED)
     late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (result, _), applied in zip(changes, outcome.applied, strict=True):
@@ -314,9 +311,9 @@ def _apply(
     if config.has_several_sources:
         with waits_for(Lock.GOAL):
             note_duplicate_sources(config.site_id, hits)
-    if has_segments:
-        touched = segments.TouchedFacts(said, outcome, keyed, recorded, rekeyed.moved)
-        segments.follow(config, touched, also=also, now=datetime.now(UTC))
+    if site_segments := segments.read_segments(config.site_id):
+        touched = TouchedFacts(said, outcome, keyed, recorded, rekeyed.moved)
+        segments.follow(config, site_segments, touched, now=datetime.now(UTC))
     _check_references()
     for result, effects, message in zip(results, derived, batch, strict=True):
         conclude(result, effects, message)

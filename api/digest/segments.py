@@ -2,8 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,27 +11,28 @@ from itertools import product
 from typing import Final
 
 from api.digest.site_config import SiteConfig
+from api.digest.touched import TouchedFacts
 from api.digest.trouble import trouble_of
 from api.models import Site
-from cohorts.changes import Change, IdentityKey, keys_of
+from cohorts.changes import IdentityKey
 from cohorts.models import Identity
-from cohorts.people import BatchOutcome
 from cohorts.segment_tables import Segment
 from cohorts.segments import membership, upkeep
 from cohorts.segments.conditions import CompiledSegment, Conditions, GroupTraitCondition, flatten
 from cohorts.segments.facts import ConvertedGoal, GoalConversion, OutsideFacts
-from cohorts.segments.membership import SiteSegments
 from cohorts.segments.needs import SegmentNeeds
-from cohorts.segments.persons import JoinedPerson, find_roots
+from cohorts.segments.persons import JoinedPerson
+from cohorts.segments.site_segments import SiteSegments
 from goals import by_visitor
-from goals.recording import Hit, HitOutcome, RecordedHit
 from goals.totals import MovedConversion
-from sessions import is_older_writer_at_work
+from sessions import is_older_writer_at_work, read_next_transaction, read_oldest_transaction
 from times import EPOCH
 
 KEEP_CHANGES: Final = timedelta(days=400)  # entries and exits
 PRUNED: Final = 5_000  # of them at once
 LOOKUP_LASTS: Final = 2.0  # seconds for which a worker remembers that a site has no segments
+# Of a person, some 30 ms. Larger ones are evaluated in the background, because senders link as many as they like.
+MOST_IDENTITIES: Final = 1_000
 
 
 @cache
@@ -47,74 +47,39 @@ def forget_lookups() -> None:
 
 
 def has_segments(site_id: int) -> bool:
-    """Return True if a site has segments. One query, none for two seconds after one that found none.
+    """Return True if a site has segments, as `read_segments` does."""
+    return read_segments(site_id) is not None
+
+
+def read_segments(site_id: int) -> SiteSegments | None:
+    """Return the segments of a site, None without any. One query, none for two seconds after one that found none.
 
     A sweep begins after that time, so that it comes to the people of batches that did not know of the first segment.
     """
     if _without_segments().get(site_id, 0) > time.monotonic():
-        return False
+        return None
     looked_up_at = time.monotonic()
-    if Segment.objects.filter(site_id=site_id).exists():
-        return True
-    _without_segments()[site_id] = looked_up_at + LOOKUP_LASTS
-    return False
+    segments = membership.read_segments(site_id)
+    if segments is None:
+        _without_segments()[site_id] = looked_up_at + LOOKUP_LASTS
+    return segments
 
 
-def find_owners(site_id: int, changes: Iterable[Change]) -> AbstractSet[IdentityKey]:
-    """Return the roots of the persons that changes name, to be locked in the order of the keys. One query."""
-    keys = {key for change in changes for key in keys_of(change)}
-    return frozenset(find_roots(site_id, keys).values()) - keys
-
-
-@dataclass(frozen=True, slots=True)
-class TouchedFacts:
-    """The facts that a batch changed."""
-
-    changes: Sequence[Change]
-    outcome: BatchOutcome
-    hits: Sequence[Hit]
-    recorded: Sequence[RecordedHit]
-    moved: Sequence[MovedConversion]
-
-    def find_seeds(self, segments: SiteSegments) -> set[IdentityKey]:
-        """Return identities of all persons of whom a fact changed that the segments ask for. Pure."""
-        seeds = set(self.outcome.touched)
-        for change, applied in zip(self.changes, self.outcome.applied, strict=True):
-            if applied.has_new_group_traits and segments.needs.group_traits:
-                seeds.update(keys_of(change))
-        is_any, counted = segments.needs.any_conversion, segments.counted_goals
-        codes = {
-            hit.visitor_code
-            for hit, recorded in zip(self.hits, self.recorded, strict=True)
-            if recorded.outcome == HitOutcome.CONVERTED and (is_any or recorded.goal_id in counted)
-        }
-        for conversion, before in self.moved:
-            if is_any or before[0] in counted:
-                codes |= {before[1], conversion.key[1]}
-        # Conversions without a visitor code count for an id in its place.
-        seeds.update(product(map(int, Identity.Kind), codes))
-        return seeds
-
-
-def follow(config: SiteConfig, touched: TouchedFacts, *, also: AbstractSet[IdentityKey], now: datetime) -> None:
+def follow(config: SiteConfig, segments: SiteSegments, touched: TouchedFacts, *, now: datetime) -> None:
     """Evaluate the people again whom a batch touched. Call it last in the transaction.
 
-    `also` has the identities that are locked beside those of the changes. Raises LostRaceError if the root of a person
-    is not locked. One query if no fact changed that segments ask for.
+    Raises LostRaceError if another transaction has locked a person. No query if no fact changed that segments ask for.
     """
-    segments = membership.read_segments(config.site_id)
-    if segments is None:
-        return
-    seeds = touched.find_seeds(segments)
-    if seeds:
+    batch = touched.find_batch(segments)
+    if batch.turned or batch.restamped:
         membership.update(
             config.site_id,
-            seeds,
+            batch,
             segments=segments,
-            locked=also | {key for change in touched.changes for key in keys_of(change)},
             load_outside=load_outside,
             company_is_group=config.company_is_group,
             now=now,
+            most=MOST_IDENTITIES,
         )
     if segments.needs.group_traits and any(each.has_new_group_traits for each in touched.outcome.applied):
         upkeep.note_segments(config.site_id, find_by_group_traits(segments, touched))
@@ -169,14 +134,19 @@ def _keep_up(site: Site, clock: Callable[[], datetime]) -> bool:
     """Do a step of each kind for a site and return True if there may be more. One that fails has none."""
     work = upkeep.Upkeep(site.pk, site.company_is_group, load_outside, clock)
     has_more = False
-    for step in (upkeep.turn_due, upkeep.recheck, _sweep_if_settled):
+    for step in (upkeep.turn_due, upkeep.recheck, sweep_settled):
         with trouble_of(site.pk):
             has_more = step(work) or has_more
     return has_more
 
 
-def _sweep_if_settled(work: upkeep.Upkeep) -> bool:
-    return is_settled(work.site_id) and upkeep.sweep(work)
+def sweep_settled(work: upkeep.Upkeep) -> bool:
+    """Do a step of the sweeps of a site that no older transaction can miss. Return True if there was one."""
+    new = upkeep.find_new_sweeps(work.site_id)
+    if new and is_settled(work.site_id):
+        note_goals(work.site_id, to_begin=new)  # the digest has to know which conversions count before the sweep begins
+        upkeep.admit_sweeps(work.site_id, new, after=read_next_transaction())
+    return upkeep.sweep(work, oldest=read_oldest_transaction())
 
 
 def is_settled(site_id: int) -> bool:
@@ -212,17 +182,21 @@ def find_counted_goals(site_id: int, conditions: Conditions) -> list[int]:
     return by_visitor.find_counted_goals(site_id, goals) if goals else []
 
 
-def note_goals(site_id: int) -> None:
-    """Sweep the segments for which other goals count than before, because goals were merged or deleted."""
+def note_goals(site_id: int, *, to_begin: Collection[int] = ()) -> None:
+    """Sweep the segments for which other goals count than before, because goals were merged or deleted.
+
+    Those in `to_begin` have a sweep that begins later.
+    """
     segments = membership.read_segments(site_id)
-    _note_goals_of(site_id, segments.ordered if segments else ())
+    _note_goals_of(site_id, segments.ordered if segments else (), to_begin=to_begin)
 
 
-def _note_goals_of(site_id: int, segments: Sequence[CompiledSegment]) -> None:
+def _note_goals_of(site_id: int, segments: Sequence[CompiledSegment], *, to_begin: Collection[int] = ()) -> None:
     for segment in segments:
         goals = SegmentNeeds.of([segment]).goals
         if goals:
-            upkeep.note_counted_goals(site_id, {segment.id: by_visitor.find_counted_goals(site_id, goals)})
+            counted = by_visitor.find_counted_goals(site_id, goals)
+            upkeep.note_counted_goals(site_id, {segment.id: counted}, to_begin=to_begin)
 
 
 @dataclass(slots=True)
@@ -272,9 +246,13 @@ def load_outside(
     if needs.goals:
         _add_totals(site_id, owners, needs.goals, outside)
     if needs.period is not None:
-        _add_latest(site_id, owners, needs.goals, outside, since=now - timedelta(days=needs.period))
+        # Most people never converted one of these goals.
+        converted = {person.root for person in persons if not needs.period_goals.isdisjoint(outside[person.root].goals)}
+        codes = {code: roots for code, roots in owners.items() if not converted.isdisjoint(roots)}
+        since = now - timedelta(days=needs.period)
+        _add_latest(site_id, codes, needs.period_goals, outside, since=since)
     if needs.sources:
-        _add_sources(site_id, owners, outside)
+        _add_sources(site_id, owners, needs.sources, outside)
     if needs.seen:
         for code, times in by_visitor.load_seen(site_id, owners).items():
             for root in owners[code]:
@@ -299,9 +277,12 @@ def _add_totals(
 
 
 def _add_sources(
-    site_id: int, owners: Mapping[str, Sequence[IdentityKey]], outside: defaultdict[IdentityKey, _Outside]
+    site_id: int,
+    owners: Mapping[str, Sequence[IdentityKey]],
+    asked: Collection[int],
+    outside: defaultdict[IdentityKey, _Outside],
 ) -> None:
-    for code, sources in by_visitor.load_sources(site_id, owners).items():
+    for code, sources in by_visitor.load_sources(site_id, owners, asked).items():
         for root in owners[code]:
             outside[root].sources.update(sources)
 
@@ -314,7 +295,7 @@ def _add_latest(
     *,
     since: datetime,
 ) -> None:
-    for conversion in by_visitor.load_latest(site_id, owners, goals, since=since):
+    for conversion in by_visitor.load_latest(site_id, owners, goals, since=since) if owners else ():
         fact = GoalConversion(conversion.at, conversion.revenue, conversion.currency)
         for root, goal in product(owners[conversion.code], conversion.goals):
             if goal in goals and goal is not None:

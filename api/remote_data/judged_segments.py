@@ -18,8 +18,8 @@ from cohorts.changes import IdentityKey
 from cohorts.segments import membership
 from cohorts.segments.evaluation import judge
 from cohorts.segments.facts import PersonFacts
-from cohorts.segments.membership import SiteSegments
 from cohorts.segments.persons import find_roots, load_persons
+from cohorts.segments.site_segments import SiteSegments
 
 MOST_VISITORS: Final = 50  # a batch
 Memberships = Mapping[int, bool]  # by segment

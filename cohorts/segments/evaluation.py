@@ -4,15 +4,17 @@ Preview, membership, remote data, reports and explanation call it. Libraries of 
 but not when an answer turns. The digest would have to ask them again all the time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import assert_never
+from functools import lru_cache
+from typing import Any, assert_never
 
 from cohorts.segments.conditions import (
     CompiledSegment,
     Condition,
+    Conditions,
     CustomDataCondition,
     GoalCondition,
     GroupCondition,
@@ -27,7 +29,10 @@ from cohorts.segments.conditions import (
 )
 from cohorts.segments.facts import ConvertedGoal, PersonFacts
 from cohorts.segments.signals import ALWAYS, NEVER, Signal, all_of, any_of, negate, until
-from cohorts.segments.value_tests import find_value, judge_date, judge_value, passes_number
+from cohorts.segments.value_tests import compile_test, find_value, judge_date, passes_number
+
+JudgeCondition = Callable[[PersonFacts, Mapping[int, Signal], datetime], Signal]  # the signals of named segments
+CompiledConditions = tuple[tuple[JudgeCondition, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,53 +77,101 @@ def judge(segments: Sequence[CompiledSegment], facts: PersonFacts, *, now: datet
     A segment that is gone counts as one without members.
     """
     judgements: dict[int, Judgement] = {}
+    signals: dict[int, Signal] = {}
     for segment in segments:
         conditions = tuple(
-            tuple(judge_condition(condition, facts, judgements, now=now) for condition in group)
+            tuple(judge_condition(condition, facts, signals, now=now) for condition in group)
             for group in segment.conditions
         )
-        signal = all_of([any_of(group) for group in conditions])
+        signal = signals[segment.id] = all_of([any_of(group) for group in conditions])
         judgements[segment.id] = Judgement(signal, conditions)
     return judgements
 
 
+def compile_conditions(conditions: Conditions) -> CompiledConditions:
+    """Return the functions that judge conditions, by group."""
+    return tuple(tuple(map(compile_condition, group)) for group in conditions)
+
+
+def find_signals(
+    segments: Iterable[tuple[int, CompiledConditions]], facts: PersonFacts, *, now: datetime
+) -> dict[int, Signal]:
+    """Return the signal of each segment as `judge` does, without those of conditions that cannot change it."""
+    signals: dict[int, Signal] = {}
+    for id_, groups in segments:
+        signals[id_] = _judge_groups(groups, facts, signals, now)
+    return signals
+
+
+def _judge_groups(
+    groups: CompiledConditions, facts: PersonFacts, segments: Mapping[int, Signal], now: datetime
+) -> Signal:
+    of_groups: list[Signal] = []
+    for group in groups:
+        of_group: list[Signal] = []
+        for judge_one in group:
+            signal = judge_one(facts, segments, now)
+            of_group.append(signal)
+            if signal == ALWAYS:
+                break
+        else:
+            signal = any_of(of_group)
+            if signal == NEVER:
+                return NEVER
+            of_groups.append(signal)
+    return all_of(of_groups) if of_groups else ALWAYS
+
+
 def judge_condition(
-    condition: Condition, facts: PersonFacts, segments: Mapping[int, Judgement], *, now: datetime
+    condition: Condition, facts: PersonFacts, segments: Mapping[int, Signal], *, now: datetime
 ) -> Signal:
     """Return the signal of one condition."""
-    signal = _judge(condition, facts, segments, now)
-    return negate(signal) if condition.negated else signal
+    return compile_condition(condition)(facts, segments, now)
 
 
-def _judge(  # noqa: C901, PLR0911 - a case each
-    condition: Condition, facts: PersonFacts, segments: Mapping[int, Judgement], now: datetime
-) -> Signal:
+@lru_cache(maxsize=16_384)
+def compile_condition(condition: Condition) -> JudgeCondition:
+    """Return the function that judges a condition, which looks at its kind only once."""
+    judge_it = _compile(condition)
+    return (lambda facts, segments, now: negate(judge_it(facts, segments, now))) if condition.negated else judge_it
+
+
+def _compile(condition: Condition) -> JudgeCondition:  # noqa: C901, PLR0911 - a case each
     match condition:
         case TraitCondition():
-            return judge_value(find_value(facts.traits, condition.path), condition.test, now)
-        case GroupCondition():
-            return _claim(facts.group is not None and (not condition.ids or facts.group in condition.ids))
+            return _compile_path(condition, lambda facts: facts.traits)
+        case GroupCondition(ids=ids):
+            return lambda facts, _, __: _claim(facts.group is not None and (not ids or facts.group in ids))
         case GroupTraitCondition():
-            return judge_value(find_value(facts.group_traits, condition.path), condition.test, now)
-        case PersonaCondition():
-            return _claim(condition.name in facts.personas)
-        case CustomDataCondition():
-            values = facts.custom_data.get(condition.index, ())
-            return any_of([judge_value(value, condition.test, now) for value in values])
-        case GoalCondition():
-            return _judge_goal(condition, facts.outside.goals.get(condition.goal), now)
-        case SeenCondition():
-            outside = facts.outside
-            seen = outside.first_seen if condition.which == "first" else outside.last_seen
-            return judge_date(seen, condition.test, now)
-        case VisitsCondition():
-            return _claim(passes_number(Decimal(facts.outside.visits), condition.test))
-        case SourceCondition():
-            return _claim(condition.source in facts.outside.sources)
-        case SegmentCondition():
-            named = segments.get(condition.segment)
-            return NEVER if named is None else named.signal
+            return _compile_path(condition, lambda facts: facts.group_traits)
+        case PersonaCondition(name=name):
+            return lambda facts, _, __: _claim(name in facts.personas)
+        case CustomDataCondition(index=index):
+            judge_text = compile_test(condition.test)
+            return lambda facts, _, now: any_of([judge_text(text, now) for text in facts.custom_data.get(index, ())])
+        case GoalCondition() as asked:
+            return lambda facts, _, now: _judge_goal(asked, facts.outside.goals.get(asked.goal), now)
+        case SeenCondition(which="first", test=date):
+            return lambda facts, _, now: judge_date(facts.outside.first_seen, date, now)
+        case SeenCondition(test=date):
+            return lambda facts, _, now: judge_date(facts.outside.last_seen, date, now)
+        case VisitsCondition(test=number):
+            return lambda facts, _, __: _claim(passes_number(Decimal(facts.outside.visits), number))
+        case SourceCondition(source=source):
+            return lambda facts, _, __: _claim(source in facts.outside.sources)
+        case SegmentCondition(segment=segment):
+            return lambda _, segments, __: segments.get(segment, NEVER)
     assert_never(condition)
+
+
+def _compile_path(
+    condition: TraitCondition | GroupTraitCondition, traits_of: Callable[[PersonFacts], Mapping[str, Any]]
+) -> JudgeCondition:
+    judge_it, path = compile_test(condition.test), condition.path
+    if len(path) > 1:
+        return lambda facts, _, now: judge_it(find_value(traits_of(facts), path), now)
+    (name,) = path
+    return lambda facts, _, now: judge_it(traits_of(facts).get(name), now)
 
 
 def _claim(holds: bool) -> Signal:  # noqa: FBT001 - it is the claim

@@ -1,7 +1,7 @@
 """Memberships of segments, as the transaction that changes a person keeps them.
 
-Call it with the roots of the persons locked. Segments are read after that lock. Hence of two transactions that evaluate
-one person, the later sees all facts and the newest version of each segment.
+The root of each person that is evaluated is locked, so that of two transactions the later sees all facts. A transaction
+that does not know the newest version of a segment began before its sweep, which waits for such transactions.
 """
 
 from collections import defaultdict
@@ -9,38 +9,27 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from django.db import connection
 
 from cohorts import merge
-from cohorts.changes import IdentityKey
-from cohorts.identities import LostRaceError, as_columns
+from cohorts.changes import Fact, IdentityKey
+from cohorts.identities import LostRaceError, find_held
 from cohorts.models import CustomData
+from cohorts.segment_tables import SegmentRecheck
 from cohorts.segments.conditions import CompiledSegment, decode_conditions
-from cohorts.segments.evaluation import Judgement, in_order, judge
+from cohorts.segments.evaluation import find_signals
 from cohorts.segments.facts import FilledCustomData, OutsideFacts, PersonFacts, facts_of, group_of
-from cohorts.segments.needs import SegmentNeeds
-from cohorts.segments.persons import JoinedPerson, find_roots, load_persons
+from cohorts.segments.needs import SegmentNeeds, find_custom_data
+from cohorts.segments.persons import JoinedPerson, Known, find_roots, load_ordinary
 from cohorts.segments.signals import Signal
+from cohorts.segments.site_segments import NONE, Part, SegmentRow, SiteSegments, compile_segments
 
+Item = TypeVar("Item")
+MOST_WALKS: Final = 3  # before a batch begins again
 LoadOutside = Callable[[int, Sequence[JoinedPerson], SegmentNeeds, datetime], Mapping[IdentityKey, OutsideFacts]]
-
-
-@dataclass(frozen=True, slots=True)
-class SiteSegments:
-    """The segments of a site, those that others name first, and what they ask for."""
-
-    ordered: Sequence[CompiledSegment]
-    filled: AbstractSet[int]  # everybody was evaluated under their present version
-    needs: SegmentNeeds
-    counted_goals: AbstractSet[int]
-
-    @property
-    def ids(self) -> AbstractSet[int]:
-        """Return the ids of the segments."""
-        return {segment.id for segment in self.ordered}
 
 
 class MemberRow(NamedTuple):
@@ -52,6 +41,7 @@ class MemberRow(NamedTuple):
     is_member: bool
     since: datetime
     until: datetime | None
+    id: int = 0  # of the row, 0 if it is new
 
     def at(self, now: datetime) -> tuple[bool, datetime]:
         """Return the membership and its beginning at a time, also if time has turned it since it was stored."""
@@ -76,18 +66,23 @@ class MembershipWrites:
     segments: SiteSegments
     now: datetime
     kept: list[MemberRow] = field(default_factory=list)
-    removed: list[tuple[int, int]] = field(default_factory=list)  # (identity, segment)
+    removed: list[int] = field(default_factory=list)  # ids of rows
     entries: list[Entry] = field(default_factory=list)
 
-    def add(self, person: JoinedPerson, stored: Sequence[MemberRow], judgements: Mapping[int, Judgement]) -> None:
-        """Add the differences between the stored memberships of a person and the judgements."""
+    def add(
+        self, person: JoinedPerson, stored: Sequence[MemberRow], signals: Mapping[int, Signal], *, part: Part
+    ) -> None:
+        """Add the differences between the stored memberships of a person and the signals, of a part of the segments."""
         by_segment = defaultdict[int, list[MemberRow]](list)
         for row in stored:
-            by_segment[row.segment_id].append(row)
-            if row.identity_id != person.root_id:
-                self.removed.append((row.identity_id, row.segment_id))
-        for segment in self.segments.ordered:
-            signal = judgements[segment.id].signal
+            if row.segment_id in part.ids:
+                by_segment[row.segment_id].append(row)
+            if row.identity_id != person.root_id and (row.segment_id in part.ids or part.ids == self.segments.ids):
+                self.removed.append(row.id)
+        for segment in part.ordered:
+            if segment.id not in part.ids:
+                continue
+            signal = signals[segment.id]
             rows = by_segment.get(segment.id)
             if rows:
                 row = min(rows, key=lambda row: (row.identity_id != person.root_id, row.since))
@@ -107,71 +102,132 @@ class MembershipWrites:
             since = self.now
         if row.version == segment.version and row.is_member != signal.holds and segment.id in self.segments.filled:
             self.entries.append(Entry(segment.id, root_id, since, signal.holds))
-        new = MemberRow(segment.id, root_id, segment.version, signal.holds, since, signal.next_turn)
+        new = MemberRow(segment.id, root_id, segment.version, signal.holds, since, signal.next_turn, row.id)
         if new.is_member or new.until is not None:
             if new != row:
                 self.kept.append(new)
         elif row.identity_id == root_id:
-            self.removed.append((root_id, segment.id))
+            self.removed.append(row.id)
 
 
 def read_segments(site_id: int) -> SiteSegments | None:
-    """Return the segments of a site, None without any. One query."""
+    """Return the segments of a site, None without any. One query, two if one asks for custom data."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, name, version, conditions::text, is_filled, counted_goals FROM cohorts_segment
-             WHERE site_id = %s
+            SELECT id, name, version, conditions::text, is_filled, counted_goals::text FROM cohorts_segment
+             WHERE site_id = %s ORDER BY id
             """,
             [site_id],
         )
-        rows = cursor.fetchall()
+        rows = tuple(map(SegmentRow._make, cursor.fetchall()))
     if not rows:
         return None
-    segments = in_order(
-        CompiledSegment(id_, name, version, decode_conditions(text)) for id_, name, version, text, _, _ in rows
-    )
-    return SiteSegments(
-        segments,
-        frozenset(id_ for id_, _, _, _, is_filled, _ in rows if is_filled),
-        SegmentNeeds.of(segments),
-        frozenset(goal for *_, goals in rows for goal in msgspec.json.decode(goals)),
-    )
+    indexes = {index for row in rows for index in find_custom_data(decode_conditions(row.conditions))}
+    return compile_segments(rows, tuple(read_filled(site_id, indexes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The identities that a transaction has locked, and what changed of their persons."""
+
+    turned: Mapping[IdentityKey, AbstractSet[int]]  # the segments that changed facts may turn
+    restamped: Mapping[IdentityKey, AbstractSet[Fact]] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)  # as the transaction wrote them
+    locked: AbstractSet[IdentityKey] = frozenset()  # beside these
 
 
 def update(
     site_id: int,
-    keys: Collection[IdentityKey],
+    batch: Batch,
     *,
     segments: SiteSegments,
-    locked: AbstractSet[IdentityKey],
     load_outside: LoadOutside,
     company_is_group: bool,
     now: datetime,
+    most: int | None = None,
 ) -> int:
-    """Evaluate the persons of these identities again and return how many there were. Call it inside a transaction.
+    """Evaluate persons again and return how many there were. Call it inside a transaction.
 
-    Raises LostRaceError if the root of one is not locked: then lock it in the order of the keys and begin again. Four
-    queries, and one for each kind of facts beside the registers. Three more if memberships change. One more if a person
-    is too large to be read in full.
+    A fact that has only a later stamp concerns persons that have it at several identities. Another of these values may
+    have been the latest. Persons of more than `most` identities are noted for the background.
+
+    Raises LostRaceError if the root of a person is locked by another transaction: then lock it in the order of the keys
+    and begin again. Some four queries, and one for each kind of facts beside the registers; three more if memberships
+    change. What the batch knows is not read.
     """
-    leads_to = find_roots(site_id, keys)
-    roots = set(leads_to.values())
-    if missing := roots - locked:
-        raise LostRaceError(missing)
-    persons = load_persons(site_id, sorted(roots))
-    facts = load_facts(
-        site_id, persons, segments.needs, load_outside=load_outside, company_is_group=company_is_group, now=now
+    leads_to = lock_roots(site_id, batch)
+    turned = _by_root(batch.turned, leads_to)
+    watched = _by_root(batch.restamped, leads_to)
+    roots = sorted(turned.keys() | watched.keys())
+    persons, large = load_ordinary(
+        site_id,
+        roots,
+        most=most,
+        known=batch.known,
+        watched=watched,
+        only_if_shared=watched.keys() - turned.keys(),
     )
-    stored = read_members(site_id, [id_ for person in persons for id_ in person.ids])
-    writes = MembershipWrites(segments, now)
+    if large:
+        SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, identity_id=id_) for id_ in large)
+    parts = defaultdict[frozenset[int], list[JoinedPerson]](list)
     for person in persons:
-        judgements = judge(segments.ordered, facts[person.root], now=now)
-        writes.add(person, [row for id_ in person.ids for row in stored.get(id_, ())], judgements)
+        ids = turned.get(person.root, NONE) | segments.find_turned(person.shared)
+        if ids:
+            parts[ids].append(person)
+    new = {identity.id for identity in batch.known.values() if identity.is_new}
+    asked = [id_ for its in parts.values() for person in its for id_ in person.ids if id_ not in new]
+    stored = read_members(site_id, asked)
+    writes = MembershipWrites(segments, now)
+    everything = {segments.ids: parts.pop(segments.ids, [])}
+    for some in (everything, parts):  # the others need less
+        needs = segments.part(NONE.union(*some)).needs
+        facts = load_facts(
+            site_id,
+            [person for its in some.values() for person in its],
+            needs,
+            load_outside=load_outside,
+            company_is_group=company_is_group,
+            now=now,
+            fillings=segments.fillings,
+        )
+        for ids, its in some.items():
+            part = segments.part(ids)
+            for person in its:
+                rows = [row for id_ in person.ids for row in stored.get(id_, ())]
+                signals = find_signals(part.judges, facts[person.root], now=now)
+                writes.add(person, rows, signals, part=part)
     write(site_id, writes)
-    read = {key for person in persons for key in person.keys}
-    delete_members_of(site_id, [key for key, root in leads_to.items() if key != root and key not in read])
     return len(persons)
+
+
+def _by_root(
+    sets: Mapping[IdentityKey, AbstractSet[Item]], leads_to: Mapping[IdentityKey, IdentityKey]
+) -> dict[IdentityKey, frozenset[Item]]:
+    by_root = defaultdict[IdentityKey, frozenset[Item]](frozenset)
+    for key, items in sets.items():
+        if key in leads_to:
+            by_root[leads_to[key]] |= items
+    return by_root
+
+
+def lock_roots(site_id: int, batch: Batch) -> dict[IdentityKey, IdentityKey]:
+    """Return the root of each identity of a batch, all of them locked.
+
+    Roots that no event of the batch names are locked out of the order of the keys. No deadlock can arise, because
+    nothing is waited for. Raises LostRaceError with those that another transaction has locked.
+    """
+    keys = batch.turned.keys() | batch.restamped.keys()
+    locked = set(batch.locked)
+    for _ in range(MOST_WALKS):
+        leads_to = find_roots(site_id, keys, batch.known)
+        missing = {root for root in leads_to.values() if root not in batch.known and root not in locked}
+        if not missing:
+            return leads_to
+        if held := find_held(site_id, sorted(missing)):
+            raise LostRaceError(held)
+        locked |= missing  # now look again, because an identity between may have moved before the lock
+    raise LostRaceError(missing)
 
 
 def load_facts(
@@ -182,18 +238,21 @@ def load_facts(
     load_outside: LoadOutside,
     company_is_group: bool,
     now: datetime,
+    fillings: Sequence[FilledCustomData] | None = None,
 ) -> dict[IdentityKey, PersonFacts]:
-    """Return the facts of each person by its root."""
+    """Return the facts of each person by its root. `fillings` are read unless they are given."""
+    if not persons:
+        return {}
     groups = {person.root: group_of(person.registers, company_is_group=company_is_group) for person in persons}
     registers = load_groups(site_id, groups.values()) if needs.group_traits else {}
-    filled = read_filled(site_id, needs.custom_data)
+    filled = read_filled(site_id, needs.custom_data) if fillings is None else fillings
     outside = load_outside(site_id, persons, needs, now)
     return {
         person.root: facts_of(
             person.registers,
             group=(group := groups[person.root]),
             group_registers=registers.get(group or "", {}),
-            filled=filled,
+            filled=filled if needs.custom_data else (),
             outside=outside.get(person.root, OutsideFacts()),
         )
         for person in persons
@@ -218,16 +277,18 @@ def read_filled(site_id: int, indexes: Collection[int]) -> list[FilledCustomData
     if not indexes:
         return []
     rows = CustomData.objects.filter(site_id=site_id, index__in=indexes).exclude(filled_from=CustomData.Filling.SDK)
-    return [FilledCustomData(*row) for row in rows.values_list("index", "filled_from", "filling")]
+    return [FilledCustomData(*row) for row in rows.order_by("index").values_list("index", "filled_from", "filling")]
 
 
 def read_members(site_id: int, ids: Sequence[int]) -> dict[int, list[MemberRow]]:
-    """Return the stored memberships of these identities, by identity. One query."""
+    """Return the stored memberships of these identities, by identity. One query, if there are any."""
     found = defaultdict[int, list[MemberRow]](list)
+    if not ids:
+        return found
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT segment_id, identity_id, version, is_member, since, until FROM cohorts_segmentmember
+            SELECT segment_id, identity_id, version, is_member, since, until, id FROM cohorts_segmentmember
              WHERE site_id = %b AND identity_id = ANY(%b::bigint[])
             """,
             [site_id, list(ids)],
@@ -237,33 +298,13 @@ def read_members(site_id: int, ids: Sequence[int]) -> dict[int, list[MemberRow]]
     return found
 
 
-def delete_members_of(site_id: int, keys: Collection[IdentityKey]) -> None:
-    """Delete the memberships that are kept at these identities. One query, if there are any."""
-    if not keys:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            DELETE FROM cohorts_segmentmember m
-             USING unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value), cohorts_identity i
-             WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value
-               AND m.site_id = %(site)b AND m.identity_id = i.id
-            """,
-            {"site": site_id, **as_columns(keys)},
-        )
-
-
 def write(site_id: int, writes: MembershipWrites) -> None:
     """Write changed memberships. At most three queries."""
     with connection.cursor() as cursor:
         if writes.removed:
-            identities, segments = zip(*writes.removed, strict=True)
             cursor.execute(
-                """
-                DELETE FROM cohorts_segmentmember m USING unnest(%b::bigint[], %b::bigint[]) AS gone (identity, segment)
-                 WHERE m.site_id = %b AND m.identity_id = gone.identity AND m.segment_id = gone.segment
-                """,
-                [list(identities), list(segments), site_id],
+                "DELETE FROM cohorts_segmentmember WHERE site_id = %b AND id = ANY(%b::bigint[])",
+                [site_id, writes.removed],
             )
         if writes.kept:
             cursor.execute(
@@ -276,7 +317,7 @@ def write(site_id: int, writes: MembershipWrites) -> None:
                    SET version = excluded.version, is_member = excluded.is_member, since = excluded.since,
                        until = excluded.until
                 """,
-                [site_id, *(list(column) for column in zip(*writes.kept, strict=True))],
+                [site_id, *(list(column) for column in zip(*(row[:-1] for row in writes.kept), strict=True))],
             )
         if writes.entries:
             cursor.execute(

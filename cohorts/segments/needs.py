@@ -1,11 +1,12 @@
 """Facts that the segments of a site ask for, so that nothing else is read. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from cohorts.segments.conditions import (
     CompiledSegment,
+    Condition,
     CustomDataCondition,
     GoalCondition,
     GroupTraitCondition,
@@ -22,7 +23,8 @@ class SegmentNeeds:
 
     goals: frozenset[int]
     period: float | None  # the longest, in days, for which single conversions are read
-    sources: bool
+    period_goals: frozenset[int]  # of which they are read
+    sources: frozenset[int]
     seen: bool
     visits: bool
     group_traits: bool
@@ -33,21 +35,29 @@ class SegmentNeeds:
         """Return the needs of these segments together."""
         conditions = [condition for segment in segments for condition in flatten(segment.conditions)]
         goals = [each for each in conditions if isinstance(each, GoalCondition)]
-        periods = [
-            each.days for each in goals if each.days is not None and (each.times > 1 or each.revenue is not None)
-        ]
+        periods = {
+            each.goal: each.days
+            for each in sorted(goals, key=lambda goal: goal.days or 0)
+            if each.days is not None and (each.times > 1 or each.revenue is not None)
+        }
         kinds = {type(each) for each in conditions}
         return cls(
             frozenset(each.goal for each in goals),
-            max(periods, default=None),
-            SourceCondition in kinds,
+            max(periods.values(), default=None),
+            frozenset(periods),
+            frozenset(each.source for each in conditions if isinstance(each, SourceCondition)),
             SeenCondition in kinds,
             VisitsCondition in kinds,
             GroupTraitCondition in kinds,
-            frozenset(each.index for each in conditions if isinstance(each, CustomDataCondition)),
+            find_custom_data([conditions]),
         )
 
     @property
     def any_conversion(self) -> bool:
         """Return True if a conversion of any goal may change a membership."""
-        return self.sources or self.seen
+        return bool(self.sources) or self.seen
+
+
+def find_custom_data(conditions: Iterable[Sequence[Condition]]) -> frozenset[int]:
+    """Return the indexes of custom data for which conditions ask."""
+    return frozenset(each.index for group in conditions for each in group if isinstance(each, CustomDataCondition))

@@ -107,8 +107,12 @@ def renew(site_id: int, ids: Sequence[int]) -> None:
     for segment in Segment.objects.select_for_update().filter(site_id=site_id, pk__in=ids).order_by("pk"):
         segment.version += 1
         segment.is_filled, segment.sweep, segment.swept_to, segment.swept = False, True, None, 0
-        segment.to_sweep = to_sweep
-        segment.save(update_fields=["version", "is_filled", "sweep", "swept_to", "swept", "to_sweep", "updated_at"])
+        segment.sweep_after, segment.to_sweep = None, to_sweep
+        segment.save(
+            update_fields=[
+                *("version", "is_filled", "sweep", "sweep_after", "swept_to", "swept", "to_sweep", "updated_at")
+            ]
+        )
 
 
 def remove(segment: Segment) -> None:

@@ -26,7 +26,7 @@ NEVER = Signal(holds=False)
 
 
 def negate(signal: Signal) -> Signal:
-    return signal._replace(holds=not signal.holds)
+    return Signal(not signal.holds, signal.turns)
 
 
 def all_of(signals: Sequence[Signal]) -> Signal:

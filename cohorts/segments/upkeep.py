@@ -5,6 +5,7 @@ concerns people whom no index finds, such as traits of their group. Steps lock r
 digest does.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from cohorts.changes import IdentityKey
 from cohorts.identities import LostRaceError, as_columns
 from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import membership
-from cohorts.segments.membership import LoadOutside
+from cohorts.segments.membership import Batch, LoadOutside
 from cohorts.segments.needs import SegmentNeeds
 from cohorts.segments.persons import find_roots
 
@@ -33,12 +34,18 @@ class Upkeep:
     load_outside: LoadOutside
     clock: Callable[[], datetime]
 
-    def evaluate(self, keys: Collection[IdentityKey], *, only_as_roots: Collection[IdentityKey] = ()) -> int:
-        """Lock the persons of these identities, evaluate them, and return how many there were.
+    def evaluate(
+        self,
+        turned: Mapping[IdentityKey, Collection[int] | None],
+        *,
+        only_as_roots: Collection[IdentityKey] = (),
+    ) -> int:
+        """Lock the persons of these identities, evaluate segments for them, and return how many persons there were.
 
-        Those in `only_as_roots` are left out if they are no roots. Call it inside a transaction.
+        `turned` has the segments, None for all; those that name them are evaluated, too. Identities in `only_as_roots`
+        are left out if they are no roots. Call it inside a transaction.
         """
-        roots = find_roots(self.site_id, keys)
+        roots = find_roots(self.site_id, turned.keys())
         chosen = [key for key, root in roots.items() if key == root or key not in only_as_roots]
         locked = {roots[key] for key in chosen}
         lock_roots(self.site_id, locked)
@@ -47,9 +54,8 @@ class Upkeep:
             return 0
         return membership.update(
             self.site_id,
-            chosen,
+            Batch({key: segments.with_naming(turned[key]) for key in chosen}, locked=locked),
             segments=segments,
-            locked=locked,
             load_outside=self.load_outside,
             company_is_group=self.company_is_group,
             now=self.clock(),  # after the locks: an event that was evaluated meanwhile has an earlier time
@@ -88,13 +94,15 @@ def lock_roots(site_id: int, keys: Collection[IdentityKey]) -> None:
 def turn_due(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
     """Turn memberships whose time has come. Return True if more may be due."""
     due = SegmentMember.objects.filter(site_id=upkeep.site_id, until__lte=upkeep.clock()).order_by("until")
-    ids = list(dict.fromkeys(due.values_list("identity_id", flat=True)[:limit]))
-    if not ids:
+    found = defaultdict[int, set[int]](set)
+    for id_, segment_id in due.values_list("identity_id", "segment_id")[:limit]:
+        found[id_].add(segment_id)
+    if not found:
         return False
 
     def turn() -> None:
-        upkeep.evaluate(find_keys(upkeep.site_id, ids))
-        due.filter(identity_id__in=ids).delete()  # of identities that are gone, because they would be due for ever
+        upkeep.evaluate({key: found[id_] for id_, key in find_keys(upkeep.site_id, list(found)).items()})
+        due.filter(identity_id__in=list(found)).delete()  # of identities that are gone: they would be due for ever
 
     in_transaction(turn)
     return True
@@ -110,7 +118,7 @@ def recheck(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
     sweeps = set(of_segments.exclude(segment_id__in=list(sweeping)).values_list("segment_id", flat=True).distinct())
 
     def evaluate_noted() -> None:
-        upkeep.evaluate(find_keys(upkeep.site_id, list(people.values())))
+        upkeep.evaluate(dict.fromkeys(find_keys(upkeep.site_id, list(people.values())).values()))
         notes.filter(id__in=list(people)).delete()
         begin_sweeps(upkeep.site_id, sweeps)
         of_segments.filter(segment_id__in=sweeps).delete()  # also later ones, whose changes this sweep will see
@@ -124,7 +132,20 @@ def begin_sweeps(site_id: int, segment_ids: Collection[int]) -> None:
     """Begin sweeps of segments whose members stay visible meanwhile."""
     if segment_ids:
         rows = Segment.objects.filter(site_id=site_id, pk__in=segment_ids)
-        rows.update(sweep=True, swept_to=None, swept=0, to_sweep=count_identities(site_id))
+        rows.update(sweep=True, sweep_after=None, swept_to=None, swept=0, to_sweep=count_identities(site_id))
+
+
+def find_new_sweeps(site_id: int) -> list[int]:
+    """Return the segments of which a sweep has to begin. One query."""
+    return list(Segment.objects.filter(site_id=site_id, sweep=True, sweep_after=None).values_list("id", flat=True))
+
+
+def admit_sweeps(site_id: int, segment_ids: Collection[int], *, after: int) -> None:
+    """Let sweeps begin when the transactions with numbers below `after` have ended. Call it with a later `after`.
+
+    A transaction that is at work may not know the new conditions, and no sweep sees the people whom it inserts.
+    """
+    Segment.objects.filter(site_id=site_id, pk__in=segment_ids, sweep_after=None).update(sweep_after=after)
 
 
 def count_identities(site_id: int) -> int:
@@ -134,20 +155,26 @@ def count_identities(site_id: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def sweep(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
-    """Do a step of the sweeps of a site, all that are at one place together. Return True if there was one."""
-    sweeps = read_sweeps(upkeep.site_id)
+def sweep(upkeep: Upkeep, *, oldest: int, limit: int = PERSONS) -> bool:
+    """Do a step of the sweeps of a site, all that are at one place together. Return True if there was one.
+
+    All transactions with numbers below `oldest` have ended.
+    """
+    sweeps = read_sweeps(upkeep.site_id, oldest)
     if not sweeps:
         return False
     first = min(sweeps, key=lambda each: each.place)
 
     def evaluate_next() -> None:
         page = next_identities(upkeep.site_id, first.reached, limit)
-        kept = find_members(upkeep.site_id, [id_ for id_, _ in page])
-        upkeep.evaluate([key for _, key in page], only_as_roots={key for id_, key in page if id_ not in kept})
         last = page[-1] if len(page) == limit else None
         end = None if last is None else (last[1][0], last[1][1].encode())
         here = [each for each in sweeps if end is None or each.place <= end]
+        kept = find_members(upkeep.site_id, [id_ for id_, _ in page])
+        upkeep.evaluate(
+            {key: [each.segment_id for each in here] for _, key in page},
+            only_as_roots={key for id_, key in page if id_ not in kept},
+        )
         _advance(upkeep.site_id, here, None if last is None else last[0], len(page))
 
     in_transaction(evaluate_next)
@@ -166,16 +193,16 @@ def in_transaction(step: Callable[[], None]) -> None:
     raise AssertionError
 
 
-def read_sweeps(site_id: int) -> list[Sweep]:
-    """Return the sweeps of a site that are under way. One query."""
+def read_sweeps(site_id: int, oldest: int) -> list[Sweep]:
+    """Return the sweeps of a site that are under way or may begin. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT s.id, s.version, s.swept_to, i.kind, i.value FROM cohorts_segment s
               LEFT JOIN cohorts_identity i ON i.site_id = %(site)s AND i.id = s.swept_to
-             WHERE s.site_id = %(site)s AND s.sweep
+             WHERE s.site_id = %(site)s AND s.sweep AND s.sweep_after <= %(oldest)s
             """,
-            {"site": site_id},
+            {"site": site_id, "oldest": oldest},
         )
         return [
             Sweep(id_, version, swept_to, None if kind is None else (kind, value))
@@ -183,14 +210,14 @@ def read_sweeps(site_id: int) -> list[Sweep]:
         ]
 
 
-def find_keys(site_id: int, ids: Sequence[int]) -> list[IdentityKey]:
+def find_keys(site_id: int, ids: Sequence[int]) -> dict[int, IdentityKey]:
     """Return the keys of these identities. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT kind, value FROM cohorts_identity WHERE site_id = %b AND id = ANY(%b::bigint[])",
+            "SELECT id, kind, value FROM cohorts_identity WHERE site_id = %b AND id = ANY(%b::bigint[])",
             [site_id, list(ids)],
         )
-        return [(kind, value) for kind, value in cursor.fetchall()]
+        return {id_: (kind, value) for id_, kind, value in cursor.fetchall()}
 
 
 def find_members(site_id: int, ids: Collection[int]) -> set[int]:
@@ -222,12 +249,15 @@ def note_custom_data(site_id: int, indexes: Collection[int]) -> None:
     note_segments(site_id, asking)
 
 
-def note_counted_goals(site_id: int, goals: Mapping[int, Sequence[int]]) -> None:
-    """Note the goals that count for each segment, and sweep those for which they changed, as after a merge."""
+def note_counted_goals(site_id: int, goals: Mapping[int, Sequence[int]], *, to_begin: Collection[int] = ()) -> None:
+    """Note the goals that count for each segment, and sweep those for which they changed, as after a merge.
+
+    Those in `to_begin` have a sweep that begins later.
+    """
     for segment_id, counted in goals.items():
         with transaction.atomic():
             rows = Segment.objects.filter(site_id=site_id, pk=segment_id).exclude(counted_goals=counted)
-            if rows.update(counted_goals=counted):
+            if rows.update(counted_goals=counted) and segment_id not in to_begin:
                 note_segments(site_id, [segment_id])
 
 
@@ -267,6 +297,7 @@ def _advance(site_id: int, sweeps: Sequence[Sweep], swept_to: int | None, passed
                SET swept_to = %(to)s::bigint,
                    swept = CASE WHEN %(to)s::bigint IS NULL THEN 0 ELSE s.swept + %(passed)s END,
                    sweep = %(to)s::bigint IS NOT NULL,
+                   sweep_after = CASE WHEN %(to)s::bigint IS NOT NULL THEN s.sweep_after END,
                    is_filled = s.is_filled OR %(to)s::bigint IS NULL
               FROM unnest(%(ids)s::bigint[], %(versions)s::int[], %(before)s::bigint[]) AS known (id, version, swept_to)
              WHERE s.site_id = %(site)s AND s.id = known.id AND s.version = known.version AND s.sweep

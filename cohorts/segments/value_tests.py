@@ -1,6 +1,6 @@
 """Tests of one value of a person: text, number, true or false, date, list. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -13,6 +13,7 @@ from cohorts.segments.conditions import BooleanTest, DateTest, Exists, ListTest,
 from cohorts.segments.signals import ALWAYS, NEVER, Signal, all_of, since, until
 from cohorts.value_match import NUMBER, matches
 
+JudgeValue = Callable[[Any, datetime], Signal]
 MILLISECONDS_FROM: Final = 100_000_000_000  # a larger number of a Unix time is one of milliseconds
 
 
@@ -27,13 +28,23 @@ def find_value(fields: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return value
 
 
-def judge_value(value: Any, test: Test, now: datetime) -> Signal:
-    """Return the signal of a test. No value passes any test."""
-    if value is None:
-        return NEVER
+def compile_test(test: Test) -> JudgeValue:
+    """Return the function that judges a value by a test. No value passes any test."""
     if isinstance(test, DateTest):
-        return judge_date(read_date(unwrap_single(value)), test, now)
-    return ALWAYS if passes(value, test) else NEVER
+        return lambda value, now: judge_date(read_date(unwrap_single(value)), test, now)
+    if isinstance(test, TextTest) and test.how == "equals":
+        texts = frozenset(test.texts)
+        return lambda value, _: _claim(value in texts if isinstance(value, str) else passes_any(value, texts))
+    if isinstance(test, NumberTest):
+        # A number is compared as it is, because int and Decimal compare exactly.
+        return lambda value, _: _claim(
+            passes_number(value, test) if type(value) is int else value is not None and passes(value, test)
+        )
+    return lambda value, _: _claim(value is not None and passes(value, test))
+
+
+def _claim(holds: bool) -> Signal:  # noqa: FBT001 - it is the claim
+    return ALWAYS if holds else NEVER
 
 
 def passes(value: Any, test: Exists | TextTest | NumberTest | BooleanTest | ListTest) -> bool:
@@ -54,7 +65,12 @@ def passes(value: Any, test: Exists | TextTest | NumberTest | BooleanTest | List
     assert_never(test)
 
 
-def passes_number(number: Decimal, test: NumberTest) -> bool:
+def passes_any(value: Any, texts: Collection[str]) -> bool:
+    """Return True if a value matches one of these texts."""
+    return any(matches(value, text) for text in texts)
+
+
+def passes_number(number: Decimal | int, test: NumberTest) -> bool:
     """Return True if a number passes."""
     match test.how:
         case "equals":
@@ -142,7 +158,7 @@ def _add(moment: datetime, span: timedelta) -> datetime:
 
 def _passes_text(value: Any, test: TextTest) -> bool:
     if test.how == "equals":
-        return any(matches(value, text) for text in test.texts)
+        return passes_any(value, test.texts)
     texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
     match test.how:
         case "contains":

@@ -90,7 +90,7 @@ def test_map__of_more_names_than_it_keeps__is_those_said_last_in_any_order_and_r
     known: merge.Registers = {}
     left_out = set[str]()
     for said in chooser.sample(events * 2, k=len(events) * 2):
-        move, beyond = merge.set_all_in_map(known, "traits", said, most=most)
+        move, beyond, _ = merge.set_all_in_map(known, "traits", said, most=most)
         assert beyond or move or not (said.keys() - known["traits"].keys())
         left_out |= beyond
         known = json.loads(json.dumps(known))  # stored and read again

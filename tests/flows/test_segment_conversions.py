@@ -4,10 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from api.digest.goal_changes import STEPS
 from api.models import GoalsChange
+from goals import by_visitor
 from goals.models import Goal
 from tests.support.segments import assert_exact, keep_up, make_segment, members, set_clock
 from tests.world import START, World
@@ -45,6 +48,29 @@ def test_membership__of_a_source_before_many_conversions_of_none__is_found(
 
     assert members(make_segment(world.site, [{"on": "source", "source": 7}])) == {"user-1"}
     assert_exact(world)
+
+
+def test_source__of_a_visitor_with_many_conversions__is_found_without_reading_them(world: World) -> None:
+    world.track("Bought")
+    (code,) = goal_of(world, "Bought").conversions.values_list("visitor_code", flat=True)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO goals_conversion (site_id, goal_id, visitor_code, keyed_by, occurred_at, properties,
+                                          message_key, source_id)
+            SELECT site_id, goal_id, visitor_code, keyed_by, occurred_at, '{}', 'again-' || n, n % 2
+              FROM goals_conversion, generate_series(1, 5000) AS n
+            """
+        )
+        cursor.execute("ANALYZE goals_conversion")
+    with CaptureQueriesContext(connection) as queries:
+        found = by_visitor.load_sources(world.site.pk, [code], [1, 7])
+
+    assert found == {code: [1]}
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries[0]["sql"])
+        (plan,) = cursor.fetchone()[0]
+    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 20
 
 
 @pytest.mark.parametrize("condition", [SEEN, {"on": "source", "source": 7}], ids=["seen", "source"])

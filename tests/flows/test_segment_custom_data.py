@@ -57,6 +57,18 @@ def test_membership__of_custom_data_that_goalpost_fills__ignores_what_sdks_send(
     assert_exact(world)
 
 
+def test_membership__of_custom_data_that_is_set_again__loses_what_was_added_meanwhile(world: World) -> None:
+    segment = make_segment(world.site, [IS_VIP])
+    send_lines(world, custom_data(1, "new"))
+    send_lines(world, custom_data(1, "vip", overwrite=False))
+    assert members(segment) == {"v1"}
+
+    send_lines(world, custom_data(1, "new"))
+
+    assert members(segment) == set()
+    assert_exact(world)
+
+
 def test_membership__of_custom_data_filled_from_a_segment__is_empty(world: World) -> None:
     segment = make_segment(world.site, [{"on": "trait", "path": ["plan"], "test": {"type": "text", "texts": ["pro"]}}])
     define(world, "segment", str(segment.pk))

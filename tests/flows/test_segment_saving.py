@@ -42,7 +42,7 @@ def test_edits__in_a_storm__leave_no_member_of_an_older_version(world: World, mo
     segment = create(world, "s", plan("pro"))
     work = upkeep.Upkeep(world.site.pk, company_is_group=False, load_outside=load_outside, clock=lambda: LONG_AGO)
     for texts in (("free",), ("pro", "free"), ("none",), ("free",), ("pro",), ("free",)):
-        upkeep.sweep(work)
+        segments.sweep_settled(work)
         edit(segment, plan(*texts))
         world.identify(userId=f"new-{texts}", traits={"plan": "free"})
         assert world.read("SEGMENTS_u0") == {}

@@ -101,33 +101,53 @@ def test_recheck__of_a_segment_that_was_noted_often__begins_one_sweep(
     assert not SegmentRecheck.objects.exists()
 
 
-def people_of_many_devices(world: World, monkeypatch: pytest.MonkeyPatch) -> Segment:
-    """Return a segment of which a device is a member, at whose user more devices point than are read."""
-    monkeypatch.setattr("cohorts.segments.persons.MOST_POINTING", 2)
+@pytest.mark.promise("N-11")
+def test_membership__of_a_person_with_many_identities__asks_all_of_them(world: World) -> None:
     segment = make_segment(world.site, [PRO])
-    world.send(*(world.event("track", userId="u1", anonymousId=f"a{number}") for number in range(2)))
-    world.send(world.event("identify", userId=None, anonymousId="a9", traits={"plan": "pro"}))
-    assert members(segment) == {"a9"}
-    return segment
+    world.send(world.event("identify", userId=None, anonymousId="z", traits={"plan": "pro"}))
+    assert members(segment) == {"z"}
+    world.send(*(world.event("track", userId="u1", anonymousId=f"a{number}") for number in range(300)))
 
+    world.send(world.event("track", at=1, userId="u1", anonymousId="z"))
 
-def test_membership__of_a_device_that_joins_a_user_of_many__leaves_none_at_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    segment = people_of_many_devices(world, monkeypatch)
-
-    world.send(world.event("track", at=1, userId="u1", anonymousId="a9"))
-
-    assert members(segment) == set()
+    assert members(segment) == {"u1"}
     assert_exact(world)
 
 
-def test_sweep__of_a_device_at_which_a_membership_was_left__removes_it(
+def test_membership__of_a_person_with_too_many_identities__follows_in_the_background(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segment = people_of_many_devices(world, monkeypatch)
-    (left,) = SegmentMember.objects.filter(site=world.site)
+    segment = make_segment(world.site, [PRO])
+    world.send(*(world.event("track", userId="u1", anonymousId=f"a{number}") for number in range(3)))
+    monkeypatch.setattr(segments, "MOST_IDENTITIES", 3)
+
+    world.identify(at=1, userId="u1", traits={"plan": "pro"})
+
+    assert members(segment) == set()
+    assert run_check(CHECK, world.site.pk).found == {}
+    keep_up()
+    assert members(segment) == {"u1"}
+    assert_exact(world)
+
+
+def test_membership__of_a_device_that_joins_a_user__leaves_none_at_it(world: World) -> None:
+    segment = make_segment(world.site, [PRO])
+    world.send(world.event("identify", userId=None, anonymousId="a9", traits={"plan": "pro"}))
+    assert members(segment) == {"a9"}
+
     world.send(world.event("track", at=1, userId="u1", anonymousId="a9"))
+
+    assert members(segment) == {"u1"}
+    assert SegmentMember.objects.filter(site=world.site).count() == 1
+    assert_exact(world)
+
+
+def test_sweep__of_a_device_at_which_a_membership_was_left__removes_it(world: World) -> None:
+    segment = make_segment(world.site, [PRO])
+    world.send(world.event("identify", userId=None, anonymousId="a9", traits={"plan": "pro"}))
+    (left,) = SegmentMember.objects.filter(site=world.site)
+    world.send(world.event("identify", at=1, userId="u1", anonymousId="a9", traits={"plan": "free"}))
+    assert members(segment) == set()
     left.save(force_insert=True)
 
     assert run_check(CHECK, world.site.pk).found

@@ -11,7 +11,7 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
@@ -19,7 +19,7 @@ from typing import Any
 
 import psycopg
 
-from tests.bench.events import is_digested, make_events
+from tests.bench.events import Event, is_digested, make_events
 from tests.bench.figures import Figure, describe_machine, make_parser, median, publish
 from tests.bench.load import fill_inbox
 from tests.bench.stage import Link, Stage, Web, Worker, add_before, expect, running_stages
@@ -117,11 +117,17 @@ def digest(
 
     The worker is paused afterwards.
     """
+    made = make_events(events, people=people or events, crowd=crowd, run=run, shift=shift)
+    return digest_events(web, worker, made, events, processes=processes)
+
+
+def digest_events(web: Web, worker: Worker, made: Iterable[Event], events: int, *, processes: int = 1) -> Run:
+    """Let the worker digest a number of events, and require that all are digested. The worker is paused afterwards."""
     stage = worker.stage
     with stage.connect() as connection:
         worker.pause()
         conversions = count(connection, "goals_conversion")
-        hits = fill_inbox(web.port, make_events(events, people=people or events, crowd=crowd, run=run, shift=shift))
+        hits = fill_inbox(web.port, made)
         costs, wal, begun = (worker.cpu(), stage.cpu()), wal_position(connection), time.monotonic()
         worker.go_on(nudges=processes)
         stage.wait_until(lambda: is_digested(connection, stage), "the digest", SLOWEST * events + 30)
@@ -129,11 +135,14 @@ def digest(
         spent = [(now - then) * 1e6 / events for now, then in zip((worker.cpu(), stage.cpu()), costs, strict=True)]
         written = wal_position(connection) - wal
         worker.pause()
-        made = count(connection, "goals_conversion") - conversions
+        made_conversions = count(connection, "goals_conversion") - conversions
         done = connection.execute(
             "SELECT status, count(*) FROM api_message GROUP BY 1 HAVING status <> 'done'"
         ).fetchall()
-        expect(made == hits and not done, f"{hits} hits became {made} conversions; messages that are not done: {done}")
+        expect(
+            made_conversions == hits and not done,
+            f"{hits} hits became {made_conversions} conversions; messages that are not done: {done}",
+        )
     return Run(events / seconds, written / events, *spent)
 
 

@@ -36,6 +36,7 @@ class Change:
     group_traits: dict[str, Any] = field(default_factory=dict)
     persona: tuple[str, bool] | None = None
     custom_data: CustomValues | None = None
+    is_kept_elsewhere: bool = False  # its time: by a conversion, or a fact of a visit
     micros: int = field(init=False, repr=False)  # `occurred_at` as registers hold it
 
     def __post_init__(self) -> None:
@@ -162,6 +163,7 @@ def registers_of(change: Change) -> dict[IdentityKey, merge.Registers]:
     set_facts(change, known, set())
     set_owners(change, known, set(), {})
     set_first_visitors(change, known, set(), set(), Visitors())
+    set_seen(change, known, set())
     return {key: identity.registers for key, identity in known.items()}
 
 
@@ -216,6 +218,22 @@ def set_facts(
 
 def _set_in(identity: LoadedIdentity, name: str, said: Mapping[str, merge.Register]) -> merge.MapMoves:
     return merge.set_all_in_map(identity.registers, name, said, most=merge.MOST_VALUES[name])
+
+
+def set_seen(change: Change, known: dict[IdentityKey, LoadedIdentity], dirty: set[IdentityKey]) -> None:
+    """Note when the identities of an event were seen: the first time of each, and the last time of the highest.
+
+    A row of a version that noted neither stays without. Its own time of creation is the first.
+    """
+    last_of = None if change.is_kept_elsewhere else holder_of(change)
+    for key in keys_of(change):
+        registers = known[key].registers
+        if known[key].id is not None and merge.FIRST_SEEN not in registers:
+            continue
+        if merge.set_seen(registers, merge.FIRST_SEEN, change.micros):
+            dirty.add(key)
+        if key == last_of and merge.set_seen(registers, merge.LAST_SEEN, change.micros):
+            dirty.add(key)
 
 
 def set_traits(

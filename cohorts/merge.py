@@ -20,11 +20,16 @@ Registers = dict[str, Any]
 # `user` holds the owner, or the user of an alias. `anonymous` holds the owner of a visitor code.
 # `visitor` holds the earliest link to a visitor code. `device_visitor` of a user holds the earliest such link of any
 # device or former id that was ever linked to it.
+# `first_seen` and `last_seen` are times in microseconds. Each identity of an event has the first. The highest has the
+# last, unless the event leaves its time in another row: a conversion, or a fact of a visit.
 # `left_out` maps the name of such a map to the time of the latest register that the limit of the map left out.
 MAPS = ("traits", "personas", "custom_data")
 EARLIEST = ("visitor", "device_visitor")
 LEFT_OUT: Final = "left_out"
 HOLD_FACTS: Final = frozenset({*MAPS, "group"})  # that a person is joined of
+FIRST_SEEN: Final = "first_seen"
+LAST_SEEN: Final = "last_seen"
+SEEN: Final[Mapping[str, Callable[[int, int], int]]] = {FIRST_SEEN: min, LAST_SEEN: max}
 # Names in a map of one identity or group, removed traits among them. With traits of VALUE_BYTES that is 3.5 MB at the
 # very worst; each event of such a person costs worker and database some 60 ms.
 MOST_VALUES: Final[Mapping[str, int]] = {"traits": 500, "personas": 300, "custom_data": 500}
@@ -184,6 +189,15 @@ def limit_maps(registers: Registers, *, most: Mapping[str, int] = MOST_VALUES) -
         limit_map(registers, name, most=limit)
 
 
+def set_seen(registers: Registers, name: str, at: int) -> bool:
+    """Move the first time backward, or the last time forward, in place. Return True if it moved."""
+    current = registers.get(name)
+    if current is not None and SEEN[name](current, at) == current:
+        return False
+    registers[name] = at
+    return True
+
+
 def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] = MOST_VALUES) -> Registers:
     """Join the registers of several identities of one person: per field, the latest. The arguments do not change.
 
@@ -196,6 +210,9 @@ def join(all_registers: Iterable[Mapping[str, Any]], *, most: Mapping[str, int] 
                 set_in_map(joined, name, key, register)
         if "group" in registers:
             set_latest(joined, "group", registers["group"])
+        for name in SEEN:
+            if name in registers:
+                set_seen(joined, name, registers[name])
         for name, at in registers.get(LEFT_OUT, {}).items():
             note_left_out(joined, name, at)
     limit_maps(joined, most=most)
@@ -207,6 +224,8 @@ def absorb(registers: Registers, said: Registers) -> None:
     for name, register in said.items():
         if name in MAPS:
             set_all_in_map(registers, name, register, most=MOST_VALUES[name])
+        elif name in SEEN:
+            set_seen(registers, name, register)
         elif name == LEFT_OUT:
             for of_map, at in register.items():
                 note_left_out(registers, of_map, at)
@@ -225,6 +244,10 @@ def not_joined(said: Registers, known: Registers) -> list[str]:
     missing = []
     for name, register in said.items():
         if name == LEFT_OUT:
+            continue
+        if name in SEEN:
+            at = known.get(name)  # a row of a version that did not keep them has none
+            missing += [name] if at is not None and SEEN[name](at, register) != at else []
             continue
         if name in MAPS:
             of_map, left_out = known.get(name, {}), known.get(LEFT_OUT, {}).get(name, -1)

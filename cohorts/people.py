@@ -19,6 +19,7 @@ from cohorts.changes import (
     set_facts,
     set_first_visitors,
     set_owners,
+    set_seen,
     visitors_of,
 )
 from cohorts.groups import save_groups
@@ -80,6 +81,7 @@ def apply(
         links += new_links_of(change, known)
         owner, has_moved_visitor = set_owners(change, known, dirty, former)
         set_first_visitors(change, known, dirty, moved, changed)
+        set_seen(change, known, dirty)
         has_changed, has_new_links = facts == merge.Move.CHANGED, owner == merge.Move.CHANGED
         effects.append((has_changed, has_new_links, has_moved_visitor, beyond))
     postponed = share_visitors(site_id, known, links, moved, also=also, dirty=dirty, changed=changed, most=most_linked)

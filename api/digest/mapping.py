@@ -81,15 +81,20 @@ def _derive_ruled(
     except RejectedError as rejection:
         return Derivation(rejected=str(rejection), warnings=tuple(sorted(warnings)), fired=tuple(ruled.fired))
     has_lost_goal = effects.goal is not None and not ruled.makes_goal
+    goal = None if has_lost_goal else effects.goal
+    cancellation = effects.cancellation if ruled.makes_goal else None
+    if effects.change is not None:
+        kept = (goal, cancellation, effects.visit_fact, effects.exposure)
+        effects.change.is_kept_elsewhere = any(each is not None for each in kept)
     return Derivation(
         effects.change,
-        None if has_lost_goal else effects.goal,
+        goal,
         idle_reason="no_goal_by_rule" if has_lost_goal else effects.idle_reason,
         detail="\n".join(event.oddities),
         warnings=tuple(sorted(warnings)),
         fired=tuple(ruled.fired),
         visitor_field=event.visitor_field,
-        cancellation=effects.cancellation if ruled.makes_goal else None,
+        cancellation=cancellation,
         visit_fact=effects.visit_fact,
         exposure=effects.exposure,
     )

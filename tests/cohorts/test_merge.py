@@ -205,3 +205,15 @@ def test_latest__equal_stamps_with_look_alike_values__still_has_one_winner(one: 
         merge.set_latest(backward, "x", [1, 0, "", value])
 
     assert merge.canonical(forward) == merge.canonical(backward)
+
+
+def test_seen__of_several_identities__is_the_first_and_the_last() -> None:
+    joined = merge.join([{"first_seen": 5, "last_seen": 6}, {"first_seen": 3}, {"last_seen": 9}, {}])
+
+    assert (joined["first_seen"], joined["last_seen"]) == (3, 9)
+    known = {"first_seen": 3, "last_seen": 9}
+    merge.absorb(known, {"first_seen": 4, "last_seen": 8})
+    assert known == {"first_seen": 3, "last_seen": 9}
+    assert merge.not_joined({"first_seen": 2, "last_seen": 10}, known) == ["first_seen", "last_seen"]
+    assert merge.not_joined({"first_seen": 4, "last_seen": 8}, known) == []
+    assert merge.not_joined({"first_seen": 2, "last_seen": 10}, {}) == []  # of a version that kept neither

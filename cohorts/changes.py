@@ -77,6 +77,7 @@ class LoadedIdentity:
     registers: merge.Registers
     is_shrunk: bool = False  # written by a version without limits and now within them, so that it must be written
     is_changed: bool = False  # more than the stamps of its registers
+    created: int | None = None  # in microseconds, of a row that does not say when it was first seen
     is_new: bool = False  # this batch inserted its row
     is_moved: bool = False  # to another owner
     former_owners: set[IdentityKey] = field(default_factory=set)

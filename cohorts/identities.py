@@ -17,6 +17,12 @@ AT_ONCE: Final = 16_384  # bytes of registers that are read with the lock; large
 KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANONYMOUS}
 
 
+# In microseconds, of a row of a version that did not keep when it was first seen.
+CREATED: Final = """
+    CASE WHEN NOT i.registers ? 'first_seen' THEN (extract(epoch FROM i.created_at) * 1000000)::bigint END
+"""
+
+
 class TooManyBytesError(Exception):
     """Raised to roll back and digest fewer messages at once: the registers of their people exceed the memory limit."""
 
@@ -47,7 +53,7 @@ def lock_identities(
             f"""
             SELECT k.kind, k.value, its.* FROM unnest(%(kinds)b::smallint[], %(values)b::text[]) AS k (kind, value),
                    LATERAL (
-                    SELECT i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END
+                    SELECT i.id, i.bytes, {SIZE}, CASE WHEN {SIZE} <= {AT_ONCE} THEN i.registers::text END, {CREATED}
                       FROM cohorts_identity i
                      WHERE i.site_id = %(site)b AND i.kind = k.kind AND i.value = k.value
                        FOR UPDATE
@@ -56,10 +62,12 @@ def lock_identities(
             {"site": site_id, **as_columns(keys)},
         )
         rows = cursor.fetchall()
-    texts = read_large(site_id, "cohorts_identity", [(id_, size, text) for _, _, id_, _, size, text in rows], most=most)
-    for kind, value, id_, size, _, text in rows:
+    texts = read_large(
+        site_id, "cohorts_identity", [(id_, size, text) for _, _, id_, _, size, text, _ in rows], most=most
+    )
+    for kind, value, id_, size, _, text, created in rows:
         registers = read_registers(text or texts[id_], is_limited=size is not None)
-        known[kind, value] = LoadedIdentity(id_, registers, is_shrunk=size is None and text is None)
+        known[kind, value] = LoadedIdentity(id_, registers, is_shrunk=size is None and text is None, created=created)
     return known | {key: LoadedIdentity(None, {}) for key in keys if key not in known}
 
 

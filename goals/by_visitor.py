@@ -1,4 +1,4 @@
-"""Conversions of many visitor codes at once: totals of goals, the latest conversions, first and last times.
+"""Conversions of many visitor codes at once: totals of goals, the latest conversions, and sources.
 
 A goal that was merged into another counts for both. Goals that are deleted count for none.
 """
@@ -117,26 +117,3 @@ def load_sources(site_id: int, codes: Collection[str], sources: Collection[int])
             {"site": site_id, "codes": list(codes), "sources": list(sources)},
         )
         return dict(cursor.fetchall())
-
-
-def load_seen(site_id: int, codes: Collection[str]) -> dict[str, tuple[datetime, datetime]]:
-    """Return the times of the first and last conversion of each visitor code. One query, by the index."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT code.code, first.occurred_at, last.occurred_at
-              FROM unnest(%(codes)b::text[]) AS code (code)
-             CROSS JOIN LATERAL (
-                SELECT occurred_at FROM goals_conversion c
-                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND {IS_LIVE}
-                 ORDER BY occurred_at, id LIMIT 1
-             ) AS first
-             CROSS JOIN LATERAL (
-                SELECT occurred_at FROM goals_conversion c
-                 WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND {IS_LIVE}
-                 ORDER BY occurred_at DESC, id DESC LIMIT 1
-             ) AS last
-            """,
-            {"site": site_id, "codes": list(codes)},
-        )
-        return {code: (first, last) for code, first, last in cursor.fetchall()}

@@ -23,7 +23,7 @@ from cohorts.segments.facts import ConvertedGoal, GoalConversion, OutsideFacts
 from cohorts.segments.needs import SegmentNeeds
 from cohorts.segments.persons import JoinedPerson
 from cohorts.segments.site_segments import SiteSegments
-from goals import by_visitor
+from goals import by_visitor, moments
 from goals.totals import MovedConversion
 from sessions import is_older_writer_at_work, read_next_transaction, read_oldest_transaction
 from times import EPOCH
@@ -212,7 +212,8 @@ class _Sums:
 @dataclass(slots=True)
 class _Outside:
     goals: defaultdict[int, _Sums] = field(default_factory=lambda: defaultdict(_Sums))
-    seen: list[datetime] = field(default_factory=list)
+    seen: tuple[datetime, datetime] | None = None
+    visits: Sequence[datetime] = ()
     sources: set[int] = field(default_factory=set)
 
     def freeze(self) -> OutsideFacts:
@@ -226,12 +227,8 @@ class _Outside:
             for goal, sums in self.goals.items()
             if sums.conversions
         }
-        return OutsideFacts(
-            goals,
-            first_seen=min(self.seen, default=None),
-            last_seen=max(self.seen, default=None),
-            sources=frozenset(self.sources),
-        )
+        first, last = self.seen or (None, None)
+        return OutsideFacts(goals, first, last, self.visits, frozenset(self.sources))
 
 
 def load_outside(
@@ -253,10 +250,8 @@ def load_outside(
         _add_latest(site_id, codes, needs.period_goals, outside, since=since)
     if needs.sources:
         _add_sources(site_id, owners, needs.sources, outside)
-    if needs.seen:
-        for code, times in by_visitor.load_seen(site_id, owners).items():
-            for root in owners[code]:
-                outside[root].seen += times
+    if needs.any_event:
+        _add_moments(site_id, persons, needs, outside, now=now)
     return {root: facts.freeze() for root, facts in outside.items()}
 
 
@@ -274,6 +269,30 @@ def _add_totals(
                 sums.last_at = max(sums.last_at, totals.last_at)
                 for currency, amount in totals.revenue.items():
                     sums.revenue[currency] += Decimal(amount)
+
+
+def _add_moments(
+    site_id: int,
+    persons: Sequence[JoinedPerson],
+    needs: SegmentNeeds,
+    outside: defaultdict[IdentityKey, _Outside],
+    *,
+    now: datetime,
+) -> None:
+    codes = moments.Codes()
+    for number, person in enumerate(persons):
+        codes.codes += [(number, code) for code in person.codes]
+        codes.holders += [
+            (number, value, kind == Identity.Kind.USER)
+            for kind, value in person.keys
+            if kind != Identity.Kind.ANONYMOUS
+        ]
+    if needs.seen:
+        for number, seen in moments.load_seen(site_id, codes).items():
+            outside[persons[number].root].seen = seen
+    if needs.visits is not None:
+        for number, visits in moments.load_visits(site_id, codes, since=now - timedelta(days=needs.visits)).items():
+            outside[persons[number].root].visits = visits
 
 
 def _add_sources(

@@ -9,7 +9,7 @@ from typing import Final
 from cohorts.changes import Change, Fact, IdentityKey, keys_of
 from cohorts.models import Identity
 from cohorts.people import BatchOutcome
-from cohorts.segments.inputs import ANY_CONVERSION, ANY_SOURCE, Input
+from cohorts.segments.inputs import ANY_EVENT, ANY_SOURCE, Input
 from cohorts.segments.membership import Batch
 from cohorts.segments.site_segments import SiteSegments
 from goals.recording import Hit, HitOutcome, RecordedHit
@@ -43,6 +43,10 @@ class TouchedFacts:
                 restamped[key] = facts
         self._add_group_traits(segments, turned)
         self._add_conversions(segments, turned)
+        if ids := segments.find_turned([ANY_EVENT]):
+            for change in self.changes:
+                for key in keys_of(change):
+                    turned[key] |= ids
         return Batch(turned, restamped, self.outcome.known)
 
     def _add_group_traits(self, segments: SiteSegments, turned: defaultdict[IdentityKey, frozenset[int]]) -> None:
@@ -64,7 +68,7 @@ class TouchedFacts:
             if known[said]:
                 codes[hit.visitor_code] |= known[said]
         for conversion, before in self.moved:
-            ids = segments.find_turned([ANY_CONVERSION, ANY_SOURCE, ("goal", before[0]), ("goal", conversion.key[0])])
+            ids = segments.find_turned([ANY_EVENT, ANY_SOURCE, ("goal", before[0]), ("goal", conversion.key[0])])
             for code in (before[1], conversion.key[1]) if ids else ():
                 codes[code] |= ids
         for kind, (code, ids) in product(KINDS, codes.items()):
@@ -73,7 +77,7 @@ class TouchedFacts:
 
 
 def _inputs_of(goal_id: int | None, source_id: int | None) -> list[Input]:
-    inputs = [ANY_CONVERSION]
+    inputs = [ANY_EVENT]
     if goal_id is not None:
         inputs.append(("goal", goal_id))
     if source_id is not None:

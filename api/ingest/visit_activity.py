@@ -6,7 +6,7 @@ fact: those are messages.
 
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,14 +24,19 @@ FLUSH_SECONDS: Final = 3.0
 MOST_ROWS: Final = 2_000  # a statement
 MOST_HOLDERS: Final = 100_000  # in memory, some 40 MB, while the database is away
 
+# An event is at most so much later than its receipt (api.events.clock), so that an earlier extension joins no visits.
+QUIET: Final = VISIT_GAP - timedelta(minutes=5)
+
 # A sign extends the latest stretch of its visitor, or begins another one after a gap. Two stretches may extend one row,
 # from before and after it, and UPDATE would take only one of them.
+# Where visits may begin otherwise than before, segments that ask for visits evaluate the person again.
 WRITE: Final = """
 WITH seen AS MATERIALIZED (
     SELECT * FROM unnest(%(codes)b::text[], %(users)b::bool[], %(starts)b::timestamptz[], %(ends)b::timestamptz[])
            AS seen (visitor_code, is_user, started_at, last_at)
 ), latest AS MATERIALIZED (
-    SELECT seen.*, v.id FROM seen LEFT JOIN LATERAL (
+    SELECT seen.*, v.id, v.id IS NULL OR seen.started_at < v.started_at OR v.last_at < now() - %(quiet)b AS is_turn
+      FROM seen LEFT JOIN LATERAL (
         SELECT v.id, v.started_at, v.last_at FROM goals_visitactivity v
          WHERE v.site_id = %(site)b AND v.visitor_code = seen.visitor_code AND v.is_user = seen.is_user
          ORDER BY v.started_at DESC LIMIT 1
@@ -42,11 +47,22 @@ WITH seen AS MATERIALIZED (
     UPDATE goals_visitactivity v
        SET started_at = least(v.started_at, j.started_at), last_at = greatest(v.last_at, j.last_at)
       FROM joined j WHERE v.site_id = %(site)b AND v.id = j.id
+), begun AS (
+    INSERT INTO goals_visitactivity AS v (site_id, visitor_code, is_user, started_at, last_at)
+    SELECT %(site)b, visitor_code, is_user, started_at, last_at FROM latest WHERE id IS NULL
+    ON CONFLICT (site_id, visitor_code, is_user, started_at) DO UPDATE
+       SET last_at = greatest(v.last_at, excluded.last_at)
 )
-INSERT INTO goals_visitactivity AS v (site_id, visitor_code, is_user, started_at, last_at)
-SELECT %(site)b, visitor_code, is_user, started_at, last_at FROM latest WHERE id IS NULL
-ON CONFLICT (site_id, visitor_code, is_user, started_at) DO UPDATE
-   SET last_at = greatest(v.last_at, excluded.last_at)
+INSERT INTO cohorts_segmentrecheck (site_id, identity_id)
+SELECT DISTINCT %(site)b, its.id FROM latest CROSS JOIN LATERAL (
+    SELECT i.id FROM cohorts_identity i
+     WHERE i.site_id = %(site)b AND i.value = latest.visitor_code
+       AND i.kind = CASE WHEN latest.is_user THEN 1 ELSE 2 END OFFSET 0
+) AS its
+ WHERE latest.is_turn AND EXISTS (
+    SELECT FROM cohorts_segment s
+     WHERE s.site_id = %(site)b
+       AND (s.conditions @> '[[{"on": "visits"}]]' OR s.conditions @> '[[{"on": "seen"}]]'))
 """
 
 SiteHolder = tuple[int, VisitHolder]
@@ -123,6 +139,7 @@ def _parameters(site_id: int, rows: list[tuple[VisitHolder, Stretch]]) -> dict[s
     return {
         "site": site_id,
         "gap": VISIT_GAP,
+        "quiet": QUIET,
         "codes": [holder.visitor_code for holder, _ in rows],
         "users": [holder.is_user for holder, _ in rows],
         "starts": [stretch.started_at for _, stretch in rows],

@@ -105,7 +105,7 @@ class GoalCondition(msgspec.Struct, frozen=True, tag="goal", tag_field="on", omi
 
 
 class SeenCondition(msgspec.Struct, frozen=True, tag="seen", tag_field="on", omit_defaults=True):
-    """A condition on the first or the last time that the person converted a goal."""
+    """A condition on the first or the last time that the person was seen: by an event, or as a visit began."""
 
     which: Literal["first", "last"]
     test: DateTest
@@ -113,9 +113,10 @@ class SeenCondition(msgspec.Struct, frozen=True, tag="seen", tag_field="on", omi
 
 
 class VisitsCondition(msgspec.Struct, frozen=True, tag="visits", tag_field="on", omit_defaults=True):
-    """A condition on the number of visits. Validation refuses it, because stored memberships do not follow visits."""
+    """A condition on the number of visits that began within days."""
 
     test: NumberTest
+    days: float = 365.0
     negated: bool = False
 
 

@@ -155,8 +155,8 @@ def _compile(condition: Condition) -> JudgeCondition:  # noqa: C901, PLR0911 - a
             return lambda facts, _, now: judge_date(facts.outside.first_seen, date, now)
         case SeenCondition(test=date):
             return lambda facts, _, now: judge_date(facts.outside.last_seen, date, now)
-        case VisitsCondition(test=number):
-            return lambda facts, _, __: _claim(passes_number(Decimal(facts.outside.visits), number))
+        case VisitsCondition() as counted:
+            return lambda facts, _, now: _judge_visits(counted, facts.outside.visits, now)
         case SourceCondition(source=source):
             return lambda facts, _, __: _claim(source in facts.outside.sources)
         case SegmentCondition(segment=segment):
@@ -189,6 +189,15 @@ def _judge_goal(condition: GoalCondition, known: ConvertedGoal | None, now: date
     if condition.times == 1 and condition.revenue is None:
         return until(known.last_at + span, now)
     return _judge_period(condition, known, span, now)
+
+
+def _judge_visits(condition: VisitsCondition, starts: Sequence[datetime], now: datetime) -> Signal:
+    """Return the signal of a condition on the visits of a period, which leave it one after the other."""
+    ends = sorted({start + timedelta(days=condition.days) for start in starts})
+    ends = [end for end in ends if end > now]
+    passes = [passes_number(Decimal(left), condition.test) for left in range(len(ends), -1, -1)]
+    turns = [end for end, before, after in zip(ends, passes, passes[1:], strict=False) if before != after]
+    return Signal(passes[0], tuple(turns))
 
 
 def _judge_period(condition: GoalCondition, known: ConvertedGoal, span: timedelta, now: datetime) -> Signal:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
 
+import times
 from cohorts import merge
 from cohorts.custom_data import parse_trait_path
 from cohorts.custom_values import read_custom_values
@@ -44,8 +45,14 @@ class OutsideFacts:
     goals: Mapping[int, ConvertedGoal] = field(default_factory=dict)
     first_seen: datetime | None = None
     last_seen: datetime | None = None
-    visits: int = 0
+    visits: Sequence[datetime] = ()  # the times at which they began, the oldest first
     sources: AbstractSet[int] = frozenset()
+
+    def seen_also(self, first: datetime | None, last: datetime | None) -> "OutsideFacts":
+        """Return the facts with the earlier first and the later last time."""
+        firsts = [at for at in (first, self.first_seen) if at is not None]
+        lasts = [at for at in (last, self.last_seen) if at is not None]
+        return replace(self, first_seen=min(firsts, default=None), last_seen=max(lasts, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,18 @@ def traits_of(joined: merge.Registers) -> dict[str, Any]:
     if "name" not in traits and (name := full_name(traits)) is not None:
         traits["name"] = name
     return traits
+
+
+def seen_by_registers(
+    joined: merge.Registers, *, first: int | None, last: int | None
+) -> tuple[datetime | None, datetime | None]:
+    """Return the first and last time at which a joined person was seen, as its registers know it."""
+    stamps = [register[0] for name in merge.MAPS for register in joined.get(name, {}).values()]
+    stamps += [joined["group"][0]] if "group" in joined else []
+    return (
+        None if first is None else times.of_stamp(first),
+        max(map(times.of_stamp, stamps if last is None else [*stamps, last]), default=None),
+    )
 
 
 def facts_of(

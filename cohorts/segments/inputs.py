@@ -30,7 +30,7 @@ from cohorts.segments.facts import FilledCustomData
 # A register of a person as in cohorts.changes.Fact, or a kind of another fact with an id.
 Input = tuple[str, str | int]
 ANY: Final = ""  # in place of a name or id
-ANY_CONVERSION: Final[Input] = ("conversion", ANY)
+ANY_EVENT: Final[Input] = ("event", ANY)
 ANY_SOURCE: Final[Input] = ("any source", ANY)  # of conversions whose sources are not known
 GROUP: Final[Sequence[Input]] = (("group", ANY), ("traits", "company"))  # a company may be the group
 Filling = CustomData.Filling
@@ -57,7 +57,7 @@ def list_inputs(condition: Condition, fillings: Mapping[int, FilledCustomData]) 
             yield "source", condition.source
             yield ANY_SOURCE
         case SeenCondition() | VisitsCondition():
-            yield ANY_CONVERSION
+            yield ANY_EVENT
 
 
 def index_inputs(

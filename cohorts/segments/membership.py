@@ -21,7 +21,7 @@ from cohorts.models import CustomData
 from cohorts.segment_tables import SegmentRecheck
 from cohorts.segments.conditions import CompiledSegment, decode_conditions
 from cohorts.segments.evaluation import find_signals
-from cohorts.segments.facts import FilledCustomData, OutsideFacts, PersonFacts, facts_of, group_of
+from cohorts.segments.facts import FilledCustomData, OutsideFacts, PersonFacts, facts_of, group_of, seen_by_registers
 from cohorts.segments.needs import SegmentNeeds, find_custom_data
 from cohorts.segments.persons import JoinedPerson, Known, find_roots, load_ordinary
 from cohorts.segments.signals import Signal
@@ -247,6 +247,13 @@ def load_facts(
     registers = load_groups(site_id, groups.values()) if needs.group_traits else {}
     filled = read_filled(site_id, needs.custom_data) if fillings is None else fillings
     outside = load_outside(site_id, persons, needs, now)
+    if needs.seen:
+        outside = {
+            person.root: outside.get(person.root, OutsideFacts()).seen_also(
+                *seen_by_registers(person.registers, first=person.first_seen, last=person.last_seen)
+            )
+            for person in persons
+        }
     return {
         person.root: facts_of(
             person.registers,

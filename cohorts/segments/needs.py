@@ -26,7 +26,7 @@ class SegmentNeeds:
     period_goals: frozenset[int]  # of which they are read
     sources: frozenset[int]
     seen: bool
-    visits: bool
+    visits: float | None  # the longest period, in days
     group_traits: bool
     custom_data: frozenset[int]
 
@@ -40,6 +40,7 @@ class SegmentNeeds:
             for each in sorted(goals, key=lambda goal: goal.days or 0)
             if each.days is not None and (each.times > 1 or each.revenue is not None)
         }
+        visits = [each.days for each in conditions if isinstance(each, VisitsCondition)]
         kinds = {type(each) for each in conditions}
         return cls(
             frozenset(each.goal for each in goals),
@@ -47,7 +48,7 @@ class SegmentNeeds:
             frozenset(periods),
             frozenset(each.source for each in conditions if isinstance(each, SourceCondition)),
             SeenCondition in kinds,
-            VisitsCondition in kinds,
+            max(visits, default=None),
             GroupTraitCondition in kinds,
             find_custom_data([conditions]),
         )
@@ -55,7 +56,12 @@ class SegmentNeeds:
     @property
     def any_conversion(self) -> bool:
         """Return True if a conversion of any goal may change a membership."""
-        return bool(self.sources) or self.seen
+        return bool(self.sources) or self.any_event
+
+    @property
+    def any_event(self) -> bool:
+        """Return True if any event of a person may change a membership."""
+        return self.seen or self.visits is not None
 
 
 def find_custom_data(conditions: Iterable[Sequence[Condition]]) -> frozenset[int]:

@@ -15,7 +15,7 @@ from django.db import connection
 
 from cohorts import merge
 from cohorts.changes import OWNERS, Fact, IdentityKey, LoadedIdentity
-from cohorts.identities import as_columns
+from cohorts.identities import CREATED, as_columns
 from cohorts.models import SIZE, Identity
 
 READ_BYTES: Final = 16_777_216  # of registers that one query returns
@@ -68,6 +68,8 @@ class JoinedPerson:
     keys: Sequence[IdentityKey]  # of these identities
     codes: Sequence[str]  # visitor codes for which its conversions count
     registers: merge.Registers = field(default_factory=dict)
+    first_seen: int | None = None  # in microseconds, as registers have it
+    last_seen: int | None = None
     shared: AbstractSet[Fact] = frozenset()  # watched facts that several of its identities have
 
 
@@ -118,9 +120,14 @@ class _Walk:
     ids: dict[IdentityKey, int] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)  # of registers that are to be read
     parts: list[merge.Registers] = field(default_factory=list)  # registers with facts
+    seen: merge.Registers = field(default_factory=dict)  # the first and last time
     holders: dict[Fact, int] = field(default_factory=dict)  # identities that have a watched fact
 
-    def add(self, registers: merge.Registers, watched: AbstractSet[Fact]) -> None:
+    def add(self, registers: merge.Registers, watched: AbstractSet[Fact], *, created: int | None) -> None:
+        """Add the registers of an identity. A row that does not say when it was first seen has its time of creation."""
+        for name, at in ((merge.FIRST_SEEN, created), (merge.LAST_SEEN, None)):
+            if (known := registers.get(name, at)) is not None:
+                merge.set_seen(self.seen, name, known)
         if not merge.HOLD_FACTS.isdisjoint(registers):
             self.parts.append(registers)
             for fact in watched:
@@ -171,7 +178,7 @@ def load_ordinary(
             if identity is None:
                 walk.sizes[id_] = size
             else:
-                walk.add(identity.registers, watched.get(walk.root, frozenset()))
+                walk.add(identity.registers, watched.get(walk.root, frozenset()), created=identity.created)
             if kind != Identity.Kind.VISITOR:  # nothing points at a visitor code
                 pointing.append((place, key))
         pointing = [each for each in pointing if most is None or len(walks[each[0]].ids) <= most]
@@ -222,12 +229,15 @@ def _read_registers(site_id: int, walks: Iterable[_Walk], watched: Mapping[Ident
     for ids in _split([(id_, walk.sizes[id_]) for id_, walk in walk_of.items()]):
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT id, registers::text FROM cohorts_identity WHERE site_id = %b AND id = ANY(%b::bigint[])",
+                f"""
+                SELECT i.id, i.registers::text, {CREATED} FROM cohorts_identity i
+                 WHERE i.site_id = %b AND i.id = ANY(%b::bigint[])
+                """,
                 [site_id, ids],
             )
-            for id_, text in cursor.fetchall():
+            for id_, text, created in cursor.fetchall():
                 walk = walk_of[id_]
-                walk.add(msgspec.json.decode(text), watched.get(walk.root, frozenset()))
+                walk.add(msgspec.json.decode(text), watched.get(walk.root, frozenset()), created=created)
         for walk in {id(walk): walk for walk in map(walk_of.__getitem__, ids)}.values():
             walk.parts = [walk.join()] if len(walk.parts) > 1 else walk.parts
 
@@ -259,5 +269,7 @@ def _join(walk: _Walk) -> JoinedPerson:
         list(walk.ids),
         sorted({value for _, value in walk.ids}),
         walk.join(),
+        walk.seen.get(merge.FIRST_SEEN),
+        walk.seen.get(merge.LAST_SEEN),
         {fact for fact, holders in walk.holders.items() if holders > 1},
     )

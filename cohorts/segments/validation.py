@@ -39,6 +39,7 @@ TEXT_LENGTH: Final = 500
 MOST_DEPTH: Final = 10  # of a path
 MOST_TIMES: Final = 1_000  # conversions of a goal, as many as are read of a visitor code
 MOST_DAYS: Final = 3_650
+MOST_DAYS_OF_VISITS: Final = 365  # facts of visits are deleted after 400
 CURRENCY: Final = re.compile("[A-Z]{3}")
 
 
@@ -131,7 +132,8 @@ def _check(condition: Condition, known: KnownReferences) -> Iterator[ConditionFa
         case SeenCondition():
             yield from _check_test(condition.test)
         case VisitsCondition():
-            yield ConditionFault(".on", "Segments cannot ask for the number of visits yet. Remove this condition.")
+            yield from _check_test(condition.test)
+            yield from _check_days(".days", condition.days, most=MOST_DAYS_OF_VISITS)
         case SourceCondition():
             if condition.source not in known.sources:
                 yield ConditionFault(".source", f"The site has no source with the id {condition.source}.")
@@ -190,9 +192,9 @@ def _check_date(test: DateTest) -> Iterator[ConditionFault]:
         yield from _check_days(".test.days", test.days)
 
 
-def _check_days(place: str, days: float) -> Iterator[ConditionFault]:
-    if not 0 < days <= MOST_DAYS:
-        yield ConditionFault(place, f"The days must be more than 0 and at most {MOST_DAYS:,}.")
+def _check_days(place: str, days: float, *, most: int = MOST_DAYS) -> Iterator[ConditionFault]:
+    if not 0 < days <= most:
+        yield ConditionFault(place, f"The days must be more than 0 and at most {most:,}.")
 
 
 def _check_texts(place: str, texts: tuple[str, ...], *, least: int = 1) -> Iterator[ConditionFault]:

@@ -39,6 +39,7 @@ from cohorts.segments.conditions import (
     SourceCondition,
     TextTest,
     TraitCondition,
+    VisitsCondition,
     write_conditions,
 )
 from goals import merging
@@ -88,6 +89,12 @@ conditions: st.SearchStrategy[Condition] = st.one_of(
     goal_conditions,
     goal_conditions,
     st.builds(SeenCondition, which=st.sampled_from(["first", "last"]), test=recent, negated=negated),
+    st.builds(
+        VisitsCondition,
+        test=st.sampled_from([NumberTest("at_least", Decimal(1)), NumberTest("equals", Decimal(0))]),
+        days=st.sampled_from([0.5, 1.0, 2.0]),
+        negated=negated,
+    ),
     st.builds(SourceCondition, source=st.just(0), negated=negated),
     st.builds(SegmentCondition, segment=st.just(0), negated=negated),
 )

@@ -42,7 +42,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, now: datetime) -> MovingClock:
 def make_segment(site: Site, *groups: list[dict[str, Any]], name: str = "segment", is_filled: bool = True) -> Segment:
     """Return a new segment of groups of conditions; workers know of it already."""
     segment = Segment.objects.create(site=site, name=name, conditions=list(groups))
-    Segment.objects.filter(site=site, pk=segment.pk).update(created_at=LONG_AGO)
+    Segment.objects.filter(site=site, pk=segment.pk).update(created_at=LONG_AGO, updated_at=LONG_AGO)
     segments.forget_lookups()
     segments.note_goals(site.pk)
     if is_filled:

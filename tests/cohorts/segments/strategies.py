@@ -71,7 +71,7 @@ conditions: st.SearchStrategy[Condition] = st.one_of(
     st.builds(CustomDataCondition, index=st.integers(1, 2), test=tests, negated=negated),
     goal_conditions,
     st.builds(SeenCondition, which=st.sampled_from(["first", "last"]), test=dates, negated=negated),
-    st.builds(VisitsCondition, test=numbers, negated=negated),
+    st.builds(VisitsCondition, test=numbers, days=DAYS, negated=negated),
     st.builds(SourceCondition, source=st.integers(1, 2), negated=negated),
     st.builds(SegmentCondition, segment=st.integers(1, 3), negated=negated),
 )
@@ -113,7 +113,7 @@ facts = st.builds(
         goals=st.dictionaries(st.integers(1, 2), st.lists(conversions, min_size=1, max_size=5).map(_goal_facts)),
         first_seen=st.none() | TIMES,
         last_seen=st.none() | TIMES,
-        visits=st.integers(0, 3),
+        visits=st.lists(TIMES, max_size=4, unique=True).map(sorted),
         sources=st.frozensets(st.integers(1, 2)),
     ),
 )

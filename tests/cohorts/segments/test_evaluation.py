@@ -176,11 +176,26 @@ def test_path__to_a_nested_value__is_followed() -> None:
 def test_groups__of_conditions__must_all_have_one_that_holds() -> None:
     vip, new = PersonaCondition("vip"), PersonaCondition("new")
     often = VisitsCondition(NumberTest("at_least", Decimal(3)))
-    facts = PersonFacts(personas=frozenset({"vip"}), outside=OutsideFacts(visits=3))
+    facts = PersonFacts(
+        personas=frozenset({"vip"}), outside=OutsideFacts(visits=[NOW - DAY * day for day in (3, 2, 1)])
+    )
 
     assert judge_one([vip, new], [often], facts=facts).is_member
     assert not judge_one([vip], [new], facts=facts).is_member
     assert judge_one([new, often], facts=facts).conditions[0][1].holds
+
+
+def test_visits__of_a_period__leave_it_one_after_the_other() -> None:
+    facts = PersonFacts(outside=OutsideFacts(visits=[NOW - DAY * day for day in (9, 5, 2, 1)]))
+
+    twice = VisitsCondition(NumberTest("equals", Decimal(2)), days=3)
+    often = VisitsCondition(NumberTest("at_least", Decimal(3)), days=7)
+    never = VisitsCondition(NumberTest("equals", Decimal(0)), days=3)
+
+    assert judge_one([twice], facts=facts).signal == (True, (NOW + DAY,))
+    assert judge_one([often], facts=facts).signal == (True, (NOW + 2 * DAY,))
+    assert judge_one([never], facts=facts).signal == (False, (NOW + 2 * DAY,))
+    assert judge_one([never], facts=PersonFacts()).signal == (True, ())
 
 
 def test_segment__that_names_another__follows_it_and_its_turns() -> None:

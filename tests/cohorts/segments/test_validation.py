@@ -30,6 +30,7 @@ def test_conditions__that_are_valid__have_no_fault() -> None:
             {"on": "customData", "index": 1, "test": {"type": "any"}},
             {"on": "goal", "goal": 7, "times": 2, "days": 30, "revenue": 9.5, "currency": "USD"},
             {"on": "seen", "which": "last", "test": {"type": "date", "how": "longer_ago", "days": 7}},
+            {"on": "visits", "test": {"type": "number", "how": "at_least", "number": 2}, "days": 30},
             {"on": "source", "source": 1},
             {"on": "segment", "segment": 2},
         )
@@ -95,9 +96,9 @@ def test_conditions__that_are_valid__have_no_fault() -> None:
             "A number of days is needed.",
         ),
         (
-            {"on": "visits", "test": {"type": "number", "how": "at_least", "number": 2}},
-            "[0][0].on",
-            "Segments cannot ask for the number of visits yet. Remove this condition.",
+            {"on": "visits", "test": {"type": "number", "how": "at_least", "number": 2}, "days": 366},
+            "[0][0].days",
+            "The days must be more than 0 and at most 365.",
         ),
         ({"on": "persona", "name": ""}, "[0][0].name", "A text has between 1 and 500 characters."),
     ],

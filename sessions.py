@@ -111,9 +111,24 @@ def read_next_transaction() -> int:
 
 
 def read_oldest_transaction() -> int:
-    """Return a number below which all transactions that write have ended. One query."""
+    """Return a number below which all transactions that write in this database have ended. One query.
+
+    `pg_snapshot_xmin` would also wait for transactions of other databases of the server. The activity shows the lower
+    32 bits of a number. One that began after the snapshot is more than 31 bits away and is left out.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        cursor.execute(
+            """
+            SELECT coalesce(min(next.number - distance), next.number)
+              FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS number) AS next
+              LEFT JOIN LATERAL (
+                    SELECT (next.number - a.backend_xid::text::bigint) & 4294967295 AS distance
+                      FROM pg_stat_activity a
+                     WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL
+              ) AS running ON distance < 2147483648
+             GROUP BY next.number
+            """
+        )
         return int(cursor.fetchone()[0])
 
 

@@ -10,7 +10,7 @@ from api.models.source import Source
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
-class Message(models.Model):
+class Message(SiteRow):
     """One event as received: a row of the inbox, without its body.
 
     The table's key is (site_id, id), so each statement names the site. `id` alone has no index.

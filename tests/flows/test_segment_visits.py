@@ -8,9 +8,8 @@ import pytest
 from django.db import connection as django_connection
 from django.db.models import F
 
-from api.http.database import connect
 from api.ingest.known_facts import last_facts
-from api.ingest.visit_activity import ActivityBuffer, activity_buffer
+from api.ingest.visit_activity import ActivityBuffer
 from api.models import Message
 from cohorts.models import Identity
 from cohorts.segment_tables import SegmentMember, SegmentRecheck
@@ -18,7 +17,7 @@ from cohorts.segments import upkeep
 from goals.models import Conversion
 from goals.visit_facts import VisitHolder
 from goals.visit_models import VisitActivity, VisitFact
-from tests.support.sdk import custom_data, line, send_lines
+from tests.support.sdk import custom_data, flush_activity, line, send_lines
 from tests.support.segments import assert_exact, keep_up, make_segment, members
 from tests.support.verifying import found_by_verify
 from tests.world import World
@@ -30,14 +29,9 @@ STATIC: dict[str, Any] = {"browserIndex": 0, "browserVersion": 156, "osIndex": 3
 @pytest.fixture(autouse=True)
 def _empty_memory(transactional_db: None) -> Iterator[None]:
     last_facts().clear()
-    flush()
+    flush_activity()
     yield
     last_facts().clear()
-
-
-def flush(buffer: ActivityBuffer | None = None) -> None:
-    with connect() as connection:
-        (buffer or activity_buffer()).flush(connection)
 
 
 def visits(how: str, number: int, **options: Any) -> dict[str, Any]:
@@ -54,7 +48,7 @@ def beat(world: World) -> None:
 
 def make_older(world: World, **span: float) -> None:
     """Move all that is known of visits into the past, and evaluate everybody."""
-    flush()
+    flush_activity()
     earlier = timedelta(**span)
     VisitFact.objects.update(occurred_at=F("occurred_at") - earlier)
     VisitActivity.objects.update(started_at=F("started_at") - earlier, last_at=F("last_at") - earlier)
@@ -74,7 +68,7 @@ def test_visits__of_a_person__count_with_the_first_fact_of_each(world: World) ->
     assert members(segment) == {"v1"}
     began = VisitFact.objects.earliest("occurred_at").occurred_at
     assert SegmentMember.objects.get(site=world.site).until == began + timedelta(days=365)
-    flush()
+    flush_activity()
     keep_up()
     assert_exact(world)
 
@@ -95,7 +89,7 @@ def test_visit__that_a_heartbeat_opens__counts_without_a_message(world: World) -
     make_older(world, hours=1)
 
     send_lines(world, line("activity"))
-    flush()
+    flush_activity()
     assert Message.objects.count() == 1
     keep_up()
 
@@ -106,12 +100,12 @@ def test_visit__that_a_heartbeat_opens__counts_without_a_message(world: World) -
 def test_heartbeats__of_a_visit_that_goes_on__evaluate_nobody(world: World) -> None:
     make_segment(world.site, [visits("at_least", 2)])
     beat(world)
-    flush()
+    flush_activity()
     keep_up()
 
     for _ in range(3):
         beat(world)
-        flush()
+        flush_activity()
 
     assert not SegmentRecheck.objects.exists()
     assert_exact(world)
@@ -121,7 +115,7 @@ def test_heartbeats__of_a_site_whose_segments_ask_for_no_visits__evaluate_nobody
     make_segment(world.site, [{"on": "persona", "name": "vip"}])
 
     beat(world)
-    flush()
+    flush_activity()
 
     assert not SegmentRecheck.objects.exists()
 
@@ -131,13 +125,13 @@ def test_activity__that_is_written_late__joins_two_visits(world: World) -> None:
     send_lines(world, line("page", href="/"))
     make_older(world, minutes=50)
     send_lines(world, line("page", href="/again"))
-    flush()
+    flush_activity()
     keep_up()
     assert members(segment) == {"v1"}
 
     late = ActivityBuffer()  # of another process, which could not reach the database
     late.touch(world.site.pk, VisitHolder("v1", is_user=False), datetime.now(UTC) - timedelta(minutes=25))
-    flush(late)
+    flush_activity(late)
     keep_up()
 
     assert members(segment) == set()
@@ -201,7 +195,7 @@ def test_seen__by_an_sdk__is_the_beginning_of_the_last_visit(world: World) -> No
     make_older(world, days=2)
     assert members(segment) == set()
     beat(world)
-    flush()
+    flush_activity()
     keep_up()
 
     assert members(segment) == {"v1"}

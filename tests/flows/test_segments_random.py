@@ -45,7 +45,7 @@ from cohorts.segments.conditions import (
 from goals import merging
 from goals.models import Goal
 from tests.support.order_plans import EXAMPLES, ONE_BY_ONE, Event, Plan, deliver, plans, several_events, split
-from tests.support.sdk import custom_data, send_lines
+from tests.support.sdk import custom_data, flush_activity, send_lines
 from tests.support.segments import CHECK, LONG_AGO, MovingClock, assert_exact, keep_up, set_clock
 from tests.world import START, World
 
@@ -171,6 +171,7 @@ def define_custom_data(site: Site) -> None:
 
 
 def settle(clock: MovingClock, site: Site) -> None:
+    flush_activity()
     segments.note_goals(site.pk)
     keep_up(clock.value)
 

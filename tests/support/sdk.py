@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import httpx
 
+from api.http.database import connect
+from api.ingest.visit_activity import ActivityBuffer, activity_buffer
 from tests.world import World
 
 NUMBERS = itertools.count(1)
@@ -57,3 +59,9 @@ def read_visitor(world: World, query: str) -> Any:
 
 def _spell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def flush_activity(buffer: ActivityBuffer | None = None) -> None:
+    """Write the activity of visits that is in memory, which a thread does every few seconds."""
+    with connect() as connection:
+        (buffer or activity_buffer()).flush(connection)

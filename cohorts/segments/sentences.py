@@ -80,9 +80,10 @@ def describe(condition: Condition, names: ReferenceNames) -> str:  # noqa: C901,
         case GoalCondition():
             return _describe_goal(condition, names)
         case SeenCondition():
-            return f"{condition.which} conversion {_describe_date(condition.test, 'was', negated=negated)}"
+            return f"{condition.which} time seen {_describe_date(condition.test, 'was', negated=negated)}"
         case VisitsCondition():
-            return f"number of visits {'is not' if negated else 'is'} {_describe_number(condition.test)}"
+            verb = "is not" if negated else "is"
+            return f"number of visits {_last(condition.days)} {verb} {_describe_number(condition.test)}"
     assert_never(condition)
 
 

@@ -20,7 +20,8 @@ KINDS: Final = {
     "groupTrait": "Trait of the group",
     "customData": "Custom data",
     "goal": "Goal",
-    "seen": "First or last conversion",
+    "seen": "First or last time seen",
+    "visits": "Number of visits",
     "source": "Source",
     "segment": "Segment",
 }
@@ -41,6 +42,14 @@ DATE_TESTS: Final = (
     ("date.before", "is before"),
     ("date.since", "is on or after"),
 )
+NUMBER_TESTS: Final = (
+    ("number.equals", "equals"),
+    ("number.above", "is more than"),
+    ("number.at_least", "is at least"),
+    ("number.below", "is less than"),
+    ("number.at_most", "is at most"),
+    ("number.between", "is between"),
+)
 TESTS: Final = (
     ("Any type", (("any", "is there"),)),
     (
@@ -52,21 +61,13 @@ TESTS: Final = (
             ("text.ends", "ends with"),
         ),
     ),
-    (
-        "Number",
-        (
-            ("number.equals", "equals"),
-            ("number.above", "is more than"),
-            ("number.at_least", "is at least"),
-            ("number.below", "is less than"),
-            ("number.at_most", "is at most"),
-            ("number.between", "is between"),
-        ),
-    ),
+    ("Number", NUMBER_TESTS),
     ("True or false", (("boolean.true", "is true"), ("boolean.false", "is false"))),
     ("Date", DATE_TESTS),
     ("List", (("list.any", "contains one of"), ("list.all", "contains all of"))),
 )
+# The tests of kinds whose values have one type.
+OWN_TESTS: Final = {"seen": (("Date", DATE_TESTS),), "visits": (("Number", NUMBER_TESTS),)}
 # The test that a picked trait begins with.
 FIRST_TESTS: Final = {
     "text": "text.equals",
@@ -88,6 +89,7 @@ FIRST_FIELD: Final = {
     "customData": "index",
     "goal": "goal",
     "seen": "which",
+    "visits": "days",
     "source": "source",
     "segment": "segment",
 }
@@ -123,7 +125,7 @@ class ConditionDraft:
     @property
     def test(self) -> str:
         """Return the kind of the test: `any`, `text`, and so on; empty if there is none."""
-        has_test = self.kind in OF_VALUES or self.kind == "seen"
+        has_test = self.kind in OF_VALUES or self.kind in OWN_TESTS
         return self.fields["test"].partition(".")[0] if has_test else ""
 
     @property
@@ -157,7 +159,7 @@ class ConditionDraft:
 
     @property
     def tests(self) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
-        return (("Date", DATE_TESTS),) if self.kind == "seen" else TESTS
+        return OWN_TESTS.get(self.kind, TESTS)
 
 
 @dataclass
@@ -241,6 +243,8 @@ def suggest_tests(draft: SegmentDraft, seen: Mapping[str, Sequence[SeenTrait]]) 
         each.fields["typed"] = path
         if each.kind == "seen" and each.test != "date":
             each.fields["test"] = "date.within"
+        if each.kind == "visits" and each.test != "number":
+            each.fields["test"] = "number.at_least"
 
 
 def draft_of(conditions: Conditions, names: ReferenceNames) -> list[list[ConditionDraft]]:

@@ -116,10 +116,17 @@ def _read_goal(fields: Fields, goals: Mapping[str, int]) -> dict[str, Any]:
 
 def _read_seen(fields: Fields, _: Mapping[str, int]) -> dict[str, Any]:
     if fields["which"] not in {"first", "last"}:
-        raise WrongFieldError("which", "Choose the first or the last conversion.")
+        raise WrongFieldError("which", "Choose the first or the last time.")
     if fields["test"].partition(".")[0] != "date":
         raise WrongFieldError("test", "Choose a test of a date.")
     return {"which": fields["which"], "test": _read_test(fields)}
+
+
+def _read_visits(fields: Fields, _: Mapping[str, int]) -> dict[str, Any]:
+    if fields["test"].partition(".")[0] != "number":
+        raise WrongFieldError("test", "Choose a test of a number.")
+    days = {"days": float(_read_decimal(fields, "days"))} if fields["days"].strip() else {}
+    return {"test": _read_test(fields), **days}
 
 
 def _read_source(fields: Fields, _: Mapping[str, int]) -> dict[str, Any]:
@@ -138,6 +145,7 @@ READERS: Final[dict[str, Callable[[Fields, Mapping[str, int]], dict[str, Any]]]]
     "customData": _read_custom_data,
     "goal": _read_goal,
     "seen": _read_seen,
+    "visits": _read_visits,
     "source": _read_source,
     "segment": _read_named_segment,
 }

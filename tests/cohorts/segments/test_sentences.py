@@ -57,8 +57,13 @@ NAMES = ReferenceNames(goals={1: "Buy"}, sources={1: "Shop"}, segments={1: "VIPs
         ),
         (
             {"on": "seen", "which": "first", "test": {"type": "date", "how": "before", "date": "2026-11-22"}},
-            "first conversion was before 2026-11-22",
-            "first conversion was not before 2026-11-22",
+            "first time seen was before 2026-11-22",
+            "first time seen was not before 2026-11-22",
+        ),
+        (
+            {"on": "visits", "test": {"type": "number", "how": "at_least", "number": 2}, "days": 30},
+            "number of visits in the last 30 days is at least 2",
+            "number of visits in the last 30 days is not at least 2",
         ),
         ({"on": "group"}, "has a group", "has no group"),
         ({"on": "group", "ids": ["acme"]}, "group is “acme”", "group is not “acme”"),

@@ -140,6 +140,15 @@ def test_migrations__one_is_missing__names_it() -> None:
     assert (finding.level, finding.text) == ("FAIL", "1 not applied: sessions.0001_initial")
 
 
+def test_database__with_a_linguistic_order__is_warned_of() -> None:
+    """The embedded server has no such order."""
+    assert doctor.look_at_database().level == "ok"
+
+    finding = doctor.grade_order("PostgreSQL 18 answers", is_by_code_points=False)
+
+    assert (finding.level, "code points" in finding.text) == ("warn", True)
+
+
 def test_clock__beyond_a_minute__fails() -> None:
     finding = doctor.grade(61.0, doctor.CLOCK_WARNING, doctor.CLOCK_FAILURE, "61 s", "synchronise")
     assert finding == doctor.Finding("FAIL", "61 s", "synchronise")

@@ -88,9 +88,18 @@ def findings() -> Iterator[tuple[HealthCheck, Finding]]:
 
 def look_at_database() -> Finding:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('server_version'), current_database()")
-        version, name = cursor.fetchone()
-    return Finding("ok", f"PostgreSQL {version} answers, database {name}")
+        # With a linguistic order "a" comes before "B". Sweeps of segments and the search for ids rely on code points.
+        cursor.execute("SELECT current_setting('server_version'), current_database(), 'B'::text < 'a'::text")
+        version, name, is_by_code_points = cursor.fetchone()
+    return grade_order(f"PostgreSQL {version} answers, database {name}", is_by_code_points=is_by_code_points)
+
+
+def grade_order(text: str, *, is_by_code_points: bool) -> Finding:
+    """Return the finding for a database with this order of texts. Pure."""
+    if is_by_code_points:
+        return Finding("ok", text)
+    advice = "create a database with the locale C.UTF-8, and restore a dump into it"
+    return Finding("warn", f"{text}, which does not sort by code points", advice)
 
 
 def look_at_migrations() -> Finding:

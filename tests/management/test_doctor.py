@@ -140,6 +140,7 @@ def test_migrations__one_is_missing__names_it() -> None:
     assert (finding.level, finding.text) == ("FAIL", "1 not applied: sessions.0001_initial")
 
 
+@pytest.mark.django_db
 def test_database__with_a_linguistic_order__is_warned_of() -> None:
     """The embedded server has no such order."""
     assert doctor.look_at_database().level == "ok"

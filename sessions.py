@@ -104,9 +104,12 @@ def is_older_writer_at_work(since: datetime) -> bool:
 
 
 def read_next_transaction() -> int:
-    """Return a number that is above those of all transactions that have begun to write. One query."""
+    """Return a number that is above those of all transactions that have begun to write. One query.
+
+    It takes a number for itself. `pg_snapshot_xmax` is above those that have ended only. Call it outside a transaction.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        cursor.execute("SELECT pg_current_xact_id()::text::bigint")
         return int(cursor.fetchone()[0])
 
 

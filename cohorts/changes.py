@@ -107,13 +107,17 @@ class LoadedIdentity:
         moved_keys = (key for key, move in moved.moves.items() if move)
         self.changed.update(("custom_data", key.partition(ADDS)[0]) for key in (*moved_keys, *moved.left_out))
 
-    def note_owner(self, name: str, former: merge.Register | None, move: merge.Move) -> None:
-        """Note another owner, and the one before."""
-        if move != merge.Move.CHANGED:
-            return
-        self.is_moved = True
-        if former is not None:
-            self.former_owners.add((OWNERS[name], former[3]))
+    def point(self, name: str, owner: merge.Register) -> merge.Move:
+        """Set a register that names an owner, and note if another identity is the parent now."""
+        parent = merge.parent_of(self.registers)
+        move = merge.set_latest(self.registers, name, owner)
+        if move:
+            self.note(move)
+        if merge.parent_of(self.registers) != parent:
+            self.is_moved = True
+            if parent is not None:
+                self.former_owners.add((OWNERS[parent[0]], parent[1]))
+        return move
 
 
 def keys_of(change: Change) -> list[IdentityKey]:
@@ -285,11 +289,9 @@ def set_owners(
     for key, name, owner in links:
         registers = known[key].registers
         current = registers.get(name)
-        move = merge.set_latest(registers, name, change.register(owner))
+        move = known[key].point(name, change.register(owner))
         if move:
             dirty.add(key)
-            known[key].note(move)
-        known[key].note_owner(name, current, move)
         largest = max(largest, move)
         if current is None or current[3] == owner or name != "user":
             continue

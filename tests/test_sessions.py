@@ -8,12 +8,20 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
-from sessions import LockSpace, lock_lowest_free, lock_until_commit, set_for_transaction
+from api.http.database import connect
+from sessions import (
+    LockSpace,
+    lock_lowest_free,
+    lock_until_commit,
+    read_next_transaction,
+    read_oldest_transaction,
+    set_for_transaction,
+)
 from tests.support.site_law import ROOT
 
 OF_SESSIONS: Final = re.compile(
     r"pg_(?:try_)?advisory\w*|set_config|SET (?:LOCAL|SESSION)\b|pg_stat_activity|pg_locks|pg_backend_pid|"
-    r"pg_blocking_pids|pg_postmaster_start_time|pg_current_snapshot"
+    r"pg_blocking_pids|pg_postmaster_start_time|pg_current_snapshot|pg_current_xact_id"
 )
 
 
@@ -61,3 +69,18 @@ def test_lowest_free_lock__while_others_hold_some__is_the_next(transactional_db:
         assert lock_lowest_free(LockSpace.GOAL_TOTALS, count=3) == 1  # its own
         other.commit()
         assert lock_lowest_free(LockSpace.GOAL_TOTALS, count=3) == 0
+
+
+@pytest.mark.django_db
+def test_number__that_is_above_all_transactions__is_above_those_that_have_not_ended() -> None:
+    """The second transaction to begin is still at work, and nothing has ended since."""
+    with connect() as one, connect() as other:
+        one.execute("BEGIN")
+        other.execute("BEGIN")
+        numbers = [session.execute("SELECT pg_current_xact_id()::text::bigint").fetchone() for session in (one, other)]
+        one.commit()
+
+        above, oldest = read_next_transaction(), read_oldest_transaction()
+
+    running = numbers[1][0]  # type: ignore[index]  # one row
+    assert oldest <= running < above

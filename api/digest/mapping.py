@@ -84,7 +84,7 @@ def _derive_ruled(
     goal = None if has_lost_goal else effects.goal
     cancellation = effects.cancellation if ruled.makes_goal else None
     if effects.change is not None:
-        kept = (goal, cancellation, effects.visit_fact, effects.exposure)
+        kept = (goal, cancellation, effects.visit_fact)  # of an exposure, the first time alone
         effects.change.is_kept_elsewhere = any(each is not None for each in kept)
     return Derivation(
         effects.change,

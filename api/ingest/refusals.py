@@ -165,15 +165,14 @@ class RefusalCounter:
         if counts:
             self._write(connection, counts)
         if copies:
-            for site_id in {site_id for site_id, _ in copies}:
-                of_site = {key: count for (site, key), count in sorted(copies.items()) if site == site_id}
-                connection.execute(
-                    COUNT_COPIES, {"site": site_id, "keys": list(of_site), "copies": list(of_site.values())}
-                )
-            with self._lock:
-                self._copies = {
-                    key: left for key, count in self._copies.items() if (left := count - copies.get(key, 0))
-                }
+            for site_id in sorted({site_id for site_id, _ in copies}):
+                of_site = {key: count for key, count in sorted(copies.items()) if key[0] == site_id}
+                keys = [key for _, key in of_site]
+                connection.execute(COUNT_COPIES, {"site": site_id, "keys": keys, "copies": list(of_site.values())})
+                with self._lock:  # at once: the statement of the next site may fail
+                    self._copies = {
+                        key: left for key, count in self._copies.items() if (left := count - of_site.get(key, 0))
+                    }
 
     def _write(self, connection: "psycopg.Connection[Any]", counts: Mapping[SourceReason, RefusalCounts]) -> None:
         rows, of_sites = [], {}

@@ -95,14 +95,16 @@ def turn_due(upkeep: Upkeep, *, limit: int = PERSONS) -> bool:
     """Turn memberships whose time has come. Return True if more may be due."""
     due = SegmentMember.objects.filter(site_id=upkeep.site_id, until__lte=upkeep.clock()).order_by("until")
     found = defaultdict[int, set[int]](set)
-    for id_, segment_id in due.values_list("identity_id", "segment_id")[:limit]:
+    rows = []
+    for pk, id_, segment_id in due.values_list("pk", "identity_id", "segment_id")[:limit]:
+        rows.append(pk)
         found[id_].add(segment_id)
     if not found:
         return False
 
     def turn() -> None:
         upkeep.evaluate({key: found[id_] for id_, key in find_keys(upkeep.site_id, list(found)).items()})
-        due.filter(identity_id__in=list(found)).delete()  # of identities that are gone: they would be due for ever
+        due.filter(pk__in=rows).delete()  # of identities that are gone: they would be due for ever
 
     in_transaction(turn)
     return True

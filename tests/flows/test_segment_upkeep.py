@@ -2,7 +2,8 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
@@ -15,6 +16,8 @@ from api.ingest.provisioning import create_site
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import upkeep
+from goals.models import Goal
+from sessions import read_next_transaction
 from tests.support.segments import CHECK, LONG_AGO, assert_exact, keep_up, make_segment, members
 from tests.world import START, World
 
@@ -48,6 +51,7 @@ def test_upkeep__of_a_site_that_fails__goes_on_with_the_others(world: World) -> 
 def test_upkeep__of_a_person_that_is_locked_for_long__takes_the_time_after_the_lock(world: World) -> None:
     world.identify(traits={"plan": "pro"})
     segment = make_segment(world.site, [PRO], is_filled=False)
+    upkeep.admit_sweeps(world.site.pk, [segment.pk], after=read_next_transaction())  # a sweep waits for older writers
     is_locked = Event()
     released = list[datetime]()
 
@@ -139,6 +143,32 @@ def test_membership__of_a_device_that_joins_a_user__leaves_none_at_it(world: Wor
 
     assert members(segment) == {"u1"}
     assert SegmentMember.objects.filter(site=world.site).count() == 1
+    assert_exact(world)
+
+
+def test_turn__of_one_of_two_due_memberships_of_a_person__leaves_the_other_due(world: World) -> None:
+    """A step takes so many rows, not so many people."""
+    soon = {"on": "trait", "path": ["day"], "test": {"type": "date", "how": "in_next", "days": 1}}
+    first, second = make_segment(world.site, [soon]), make_segment(world.site, [soon], name="second")
+    day = datetime.now(UTC) + timedelta(days=2)
+    world.send(world.event("identify", userId="u1", traits={"day": day.isoformat()}))
+    assert (members(first), members(second)) == (set(), set())
+
+    later = datetime.now(UTC) + timedelta(days=1, hours=1)
+    while upkeep.turn_due(replace(work_on(world), clock=lambda: later), limit=1):
+        pass
+
+    assert (members(first), members(second)) == ({"u1"}, {"u1"})
+
+
+def test_membership__of_an_anonymous_person_whose_code_goes_to_a_user__ends(world: World) -> None:
+    world.send(world.event("track", event="Buy", userId=None, anonymousId="a1", properties={"k_visitorCode": "v1"}))
+    segment = make_segment(world.site, [{"on": "goal", "goal": Goal.objects.get().pk}])
+    assert members(segment) == {"a1"}
+
+    world.send(world.event("identify", at=1, userId="u1", traits={"k_visitorCode": "v1"}))
+
+    assert members(segment) == {"u1"}
     assert_exact(world)
 
 

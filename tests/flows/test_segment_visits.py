@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection as django_connection
-from django.db.models import F
+from django.db.models import F, JSONField, Value
 
 from api.ingest.known_facts import last_facts
 from api.ingest.visit_activity import ActivityBuffer
@@ -16,7 +16,7 @@ from cohorts.segment_tables import SegmentMember, SegmentRecheck
 from cohorts.segments import upkeep
 from goals.models import Conversion
 from goals.visit_facts import VisitHolder
-from goals.visit_models import VisitActivity, VisitFact
+from goals.visit_models import Exposure, VisitActivity, VisitFact
 from tests.support.sdk import custom_data, flush_activity, line, send_lines
 from tests.support.segments import assert_exact, keep_up, make_segment, members
 from tests.support.verifying import found_by_verify
@@ -200,6 +200,21 @@ def test_seen__by_an_sdk__is_the_beginning_of_the_last_visit(world: World) -> No
 
     assert members(segment) == {"v1"}
     assert_exact(world)
+
+
+def test_seen__by_an_exposure_that_is_known__is_the_last_one(world: World) -> None:
+    """The table has the first time of each exposure."""
+    segment = make_segment(world.site, [seen("last", "within", 1)])
+    send_lines(world, line("experiment", id=1, variationId=2))
+    make_older(world, days=3)
+    Exposure.objects.update(first_at=F("first_at") - timedelta(days=3))
+    Identity.objects.update(registers=Value({}, JSONField()))
+    last_facts().clear()
+
+    send_lines(world, line("experiment", id=1, variationId=2))
+    keep_up()
+
+    assert members(segment) == {"v1"}
 
 
 def test_first_seen__of_a_row_of_an_older_version__is_its_creation(world: World) -> None:

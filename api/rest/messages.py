@@ -22,7 +22,7 @@ from api.insight.trace_steps import StepState, TraceLine, TraceStep
 from api.insight.why_not import Sentence, WhyNotAnswer, why_not
 from api.models import Message, TokenScope
 from api.models.message_rows import find_by_keys
-from api.rest.access import audit_reading, caller_of, open_site, visible_sites
+from api.rest.access import audit_reading, find_in_sites, open_site, visible_sites
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
@@ -152,9 +152,7 @@ class TraceOfMessage(APIView):
     @extend_schema(operation_id="readTrace", tags=["messages"], responses=answers(200, TraceShape, 404))
     def get(self, request: Request, number: int) -> Response:
         """Show what happened to a message, step by step, each with its reason and time."""
-        message = Message.objects.filter(pk=number, site__in=caller_of(request).site_ids).select_related("site").first()
-        if message is None:
-            raise NotFound
+        message = find_in_sites(request, Message.objects.select_related("site"), number)
         audit_reading(request, {message.site_id})
         return Response(TraceShape(with_trace(message)).data)
 

@@ -22,10 +22,11 @@ CONDITIONS_HELP: Final = (
     "Groups of conditions. A person is in the segment if in each group at least one condition holds. `on` is `trait` "
     "or `groupTrait` (with `path` and `test`), `group` (`ids`), `persona` (`name`), `customData` (`index`, `test`), "
     "`goal` (`goal`, and `times`, `days`, `revenue` with `currency`), `seen` (`which`: first or last, `test`), "
-    "`source` (`source`) or `segment` (`segment`), each also with `negated`. A `test` has a `type`: `any`, `text` "
-    "(`texts`, `how`: equals, contains, begins, ends), `number` (`how`: equals, above, at_least, below, at_most, "
-    "between; `number`, `most`), `boolean` (`isTrue`), `date` (`how`: before, since with `date`; within, longer_ago, "
-    "in_next with `days`) or `list` (`texts`, `how`: any, all)."
+    "`visits` (`test`, `days`), `source` (`source`) or `segment` (`segment`), each also with `negated`. "
+    "`seen` is any event or the beginning of a visit. `visits` takes a `number` test and up to 365 `days`. "
+    "A `test` has a `type`: `any`, `text` (`texts`, `how`: equals, contains, begins, ends), `number` (`how`: equals, "
+    "above, at_least, below, at_most, between; `number`, `most`), `boolean` (`isTrue`), `date` (`how`: before, since "
+    "with `date`; within, longer_ago, in_next with `days`) or `list` (`texts`, `how`: any, all)."
 )
 
 

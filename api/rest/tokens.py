@@ -172,11 +172,12 @@ def require_own_scopes(request: Request, scopes: list[str] | list[TokenScope]) -
     """Raise Refusal (403) if a token with these scopes could do more than the caller."""
     missing = [scope for scope in TokenScope if scope in scopes and scope not in caller_of(request).scopes]
     if missing:
+        noun, pronoun = ("scope", "it") if len(missing) == 1 else ("scopes", "them")
         raise Refusal(
             HTTPStatus.FORBIDDEN,
             "insufficient_scope",
-            f"A token with these scopes could do more than yours, which lacks "
-            f"{', '.join(f'`{scope}`' for scope in missing)}. Nothing was changed.",
+            f"Your token lacks the {noun} {', '.join(f'`{scope}`' for scope in missing)}, so it cannot create or take "
+            f"over a token with {pronoun}. Nothing was changed.",
         )
 
 

@@ -199,8 +199,10 @@ def _check_days(place: str, days: float, *, most: int = MOST_DAYS) -> Iterator[C
 
 def _check_texts(place: str, texts: tuple[str, ...], *, least: int = 1) -> Iterator[ConditionFault]:
     if not least <= len(texts) <= MOST_TEXTS:
-        yield ConditionFault(place, f"Between {least} and {MOST_TEXTS} texts are needed.")
+        yield ConditionFault(
+            place, f"Enter {least} to {MOST_TEXTS} values." if least else f"Enter at most {MOST_TEXTS} values."
+        )
     elif not all(0 < len(text) <= TEXT_LENGTH for text in texts):
-        yield ConditionFault(place, f"A text has between 1 and {TEXT_LENGTH} characters.")
+        yield ConditionFault(place, f"A value has 1 to {TEXT_LENGTH} characters.")
     elif any("\0" in text for text in texts):  # PostgreSQL takes none, and no stored value has one
         yield ConditionFault(place, "A text must not have a null character.")

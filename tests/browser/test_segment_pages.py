@@ -30,7 +30,7 @@ def test_segment__built_in_a_browser__holds_whom_its_preview_showed(shop: Shop, 
         page.get_by_label("Trait", exact=True).fill("age")
         page.keyboard.press("Tab")
         page.get_by_label("Number", exact=True).fill("30")  # the type of the trait has chosen the test
-        page.get_by_role("button", name="Add a condition to group 1").click()
+        page.get_by_role("button", name="Add “or” condition to group 1").click()
         second = page.get_by_role("group", name="Condition 2 of group 1")
         expect(second.get_by_label("Condition on")).to_be_focused()
         second.get_by_label("Condition on").select_option("group")

@@ -97,9 +97,9 @@ def test_conditions__through_the_form__come_back_the_same(conditions: Conditions
             "days",
             "The days must be more than 0 and at most 3,650.",
         ),
-        ({"on": "trait", "path": "x" * 501}, "path", "A text has between 1 and 500 characters."),
+        ({"on": "trait", "path": "x" * 501}, "path", "A value has 1 to 500 characters."),
         ({"on": "persona"}, "persona", "Enter a persona."),
-        ({"on": "persona", "persona": "x" * 501}, "persona", "A text has between 1 and 500 characters."),
+        ({"on": "persona", "persona": "x" * 501}, "persona", "A value has 1 to 500 characters."),
         ({"on": "goal"}, "goal", "Enter the name or ID of a goal."),
         ({"on": "goal", "goal": "Sell"}, "goal", "This site has no goal “Sell”. Pick one from the list."),
         ({"on": "goal", "goal": "Buy", "times": "1.5"}, "times", "Enter a whole number, for example 3."),
@@ -121,7 +121,7 @@ def test_conditions__through_the_form__come_back_the_same(conditions: Conditions
         ({"on": "source", "source": "9"}, "source", "The site has no source with the id 9."),
         ({"on": "segment", "segment": "9"}, "segment", "The site has no segment with the id 9."),
         ({"on": "customData", "index": "9"}, "index", "The site has no custom data with the index 9."),
-        ({"on": "group", "ids": "x" * 501}, "ids", "A text has between 1 and 500 characters."),
+        ({"on": "group", "ids": "x" * 501}, "ids", "A value has 1 to 500 characters."),
     ],
 )
 def test_condition__that_cannot_be_used__has_a_fault_at_its_field(fields: Any, name: str, sentence: str) -> None:

@@ -248,17 +248,48 @@ def test_preview__of_a_large_site__says_how_many_were_looked_at(
     assert "The preview covers the first 1 person only." in text
 
 
+def test_preview__of_a_trait_just_typed__is_of_the_test_that_is_shown(people: World, enter: Enter) -> None:
+    editor = enter("editor")
+    form = {"name": "Known", "at": "0.0", "0.0.on": "trait", "0.0.path": "plan", "0.0.test": "any", "do": "preview"}
+
+    page = text_of(editor.post(address("segments/new/"), form))
+    assert '<option value="any" selected>' in page
+    refreshed = text_of(editor.post(address("segments/new/"), {**form, "0.0.typed": "plan", "do": "refresh"}))
+    assert '<option value="any" selected>' in refreshed  # it was previewed, so it was chosen
+    editor.post(address("segments/new/"), sent({**form, "do": "save"}, page))
+
+    assert Segment.objects.get().conditions == [[{"on": "trait", "path": ["plan"], "test": {"type": "any"}}]]
+    refreshed = text_of(editor.post(address("segments/new/"), {**form, "do": "refresh"}))
+    assert '<option value="text.equals" selected>' in refreshed
+
+
+def test_removal__of_a_segment_in_use__names_all_that_uses_it__and_does_not_ask(people: World, enter: Enter) -> None:
+    segment = make_segment(people.site, [PRO], name="Pros")
+    make_segment(people.site, [{"on": "segment", "segment": segment.pk}], name="Also pros")
+    CustomData.objects.create(
+        site=people.site, index=3, name="Pro", filled_from=CustomData.Filling.SEGMENT, filling=str(segment.pk)
+    )
+    FeatureFlag.objects.create(site=people.site, key="checkout", document={"rules": [{"segmentId": segment.pk}]})
+    editor, page = enter("editor"), address(f"segments/{segment.pk}/remove/")
+    uses = "segment “Also pros”, flag “checkout”, custom data 3"
+
+    for form in ({}, {"confirmed": "yes"}):
+        refused = text_of(editor.post(page, form, follow=True))
+        assert f"Not deleted. These use the segment: {uses}. Change them first." in refused
+    assert Segment.objects.filter(pk=segment.pk).exists()
+
+
 def test_removal__asks__and_names_what_needs_the_segment(people: World, enter: Enter) -> None:
     segment = make_segment(people.site, [PRO], name="Pros")
     other = make_segment(people.site, [{"on": "segment", "segment": segment.pk}], name="Also pros")
     editor, page = enter("editor"), address(f"segments/{segment.pk}/remove/")
 
+    refused = editor.post(page, {"confirmed": "yes"}, follow=True)
+    assert "segment “Also pros”" in text_of(refused)
+    assert editor.post(address(f"segments/{other.pk}/remove/"), {"confirmed": "yes"}).status_code == 302
     asked = text_of(editor.post(page))
     assert "1 person is in it." in asked
-    assert "Also pros" in asked
-    refused = editor.post(page, {"confirmed": "yes"}, follow=True)
-    assert "Another segment names this one" in text_of(refused)
-    assert editor.post(address(f"segments/{other.pk}/remove/"), {"confirmed": "yes"}).status_code == 302
+    assert "This can't be undone." in asked.replace("&#x27;", "'")
     assert editor.post(page, {"confirmed": "yes"}).status_code == 302
 
     assert not Segment.objects.exists()

@@ -230,7 +230,7 @@ def press(draft: SegmentDraft, do: str) -> None:
 def suggest_tests(draft: SegmentDraft, seen: Mapping[str, Sequence[SeenTrait]]) -> None:
     """Begin with a test that fits the type of a trait that was just picked. `seen` has the traits by kind.
 
-    A test that a person chose stays.
+    A test that a person chose stays. A test that the kind does not have becomes one that it has.
     """
     for each in draft.drafts:
         path = each.fields["path"]

@@ -51,7 +51,7 @@ def edit_segment(request: HttpRequest, site: Site, segment_id: int | None = None
     draft, do, previewed = read_draft(request.POST), request.POST.get("do", ""), request.POST.get("previewed", "")
     if do not in {"save", "preview"}:
         press(draft, do)
-        return show_form(request, site, segment, draft)
+        return show_form(request, site, segment, draft, suggests=True)
     conditions = read_all(site, draft, segment)
     if draft.has_faults:
         return show_form(request, site, segment, draft, status=400 if do == "save" else 200)
@@ -125,10 +125,12 @@ def show_form(
     *,
     status: int = 200,
     may_save: bool = False,
+    suggests: bool = False,
     **context: Any,
 ) -> HttpResponseBase:
     pickers = load_pickers(site, draft, segment=segment)
-    suggest_tests(draft, {"trait": pickers.traits, "groupTrait": pickers.group_traits})
+    # A preview shows the form as it was read: another test would not be the one that was previewed.
+    suggest_tests(draft, {"trait": pickers.traits, "groupTrait": pickers.group_traits} if suggests else {})
     return show(
         request,
         "pages/segments/edit.html",

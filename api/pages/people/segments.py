@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST
 
 from api.http.wording import count_of
 from api.insight import segments
+from api.insight.segments import SegmentReport
 from api.models import Role, Site
 from api.pages.access import get_in_site, show, site_page
 from api.pages.charts import Chart, Series
@@ -131,24 +132,22 @@ def show_history(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
 @site_page(Role.EDITOR)
 @require_POST
 def remove_segment(request: HttpRequest, site: Site, segment_id: int) -> HttpResponseBase:
-    """Delete a segment, after a confirmation that names what uses it."""
+    """Delete a segment that nothing uses, after a confirmation."""
     segment = get_in_site(Segment, site, segment_id)
     page = reverse("pages:segment", args=[site.sitecode, segment.pk])
+    report = segments.report_one(segment, now=timezone.now())
+    if uses := name_uses(report, find_flags_by_segment(site.pk).get(segment.pk, ())):
+        messages.error(request, f"Not deleted. These use the segment: {uses}. Change them first.")
+        return redirect(page)
     if not is_confirmed(request):
-        report = segments.report_one(segment, now=timezone.now())
-        flags = find_flags_by_segment(site.pk).get(segment.pk, ())
         return ask(
             request,
             title=f"Delete the segment “{segment.name}”",
             facts=[
                 f"{count_of(report.members, 'person is', 'people are')} in it.",
                 "Remote data and common no longer name it: experiments that target it find no one.",
-                f"Segments that need it: {', '.join(each.name for each in report.dependents)}."
-                if report.dependents
-                else "",
-                f"Flags whose rules name it: {', '.join(flags)}." if flags else "",
             ],
-            warning="Its members, entries and exits are deleted, too.",
+            warning="Its members, entries and exits are deleted, too. This can't be undone.",
             action="Delete segment",
             back=page,
         )
@@ -159,6 +158,17 @@ def remove_segment(request: HttpRequest, site: Site, segment_id: int) -> HttpRes
         return redirect(page)
     messages.success(request, f"Segment “{segment.name}” deleted.")
     return redirect("pages:segments", site.sitecode)
+
+
+def name_uses(report: SegmentReport, flags: Sequence[str]) -> str:
+    """Return all that needs a segment, empty if nothing does."""
+    return ", ".join(
+        [
+            *(f"segment “{each.name}”" for each in report.dependents),
+            *(f"flag “{key}”" for key in flags),
+            *(f"custom data {index}" for index in report.custom_data),
+        ]
+    )
 
 
 def draw_changes(days: Sequence[ChangesOfDay], *, now: datetime) -> Chart | None:

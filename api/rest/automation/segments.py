@@ -55,8 +55,8 @@ class AutomationSegmentFields(serializers.Serializer[Any]):
         source="conditions_data",
         required=False,
         allow_null=True,
-        help_text="Conditions as SDKs read them: on custom data, converted goals and segments. Null if they cannot "
-        "be said so.",
+        help_text="Conditions as SDKs read them: on custom data, converted goals and segments. Null if SDKs "
+        "cannot judge this segment.",
     )
     conditions = ConditionsField(required=False, help_text=f"A field of Goalpost's own. {CONDITIONS_HELP}")
 

@@ -73,7 +73,7 @@ def test_conditions__that_are_valid__have_no_fault() -> None:
         (
             {"on": "trait", "path": ["a"], "test": {"type": "text", "texts": []}},
             "[0][0].test.texts",
-            "Between 1 and 100 texts are needed.",
+            "Enter 1 to 100 values.",
         ),
         (
             {"on": "trait", "path": ["a"], "test": {"type": "number", "how": "between", "number": 2, "most": 1}},
@@ -100,7 +100,7 @@ def test_conditions__that_are_valid__have_no_fault() -> None:
             "[0][0].days",
             "The days must be more than 0 and at most 365.",
         ),
-        ({"on": "persona", "name": ""}, "[0][0].name", "A text has between 1 and 500 characters."),
+        ({"on": "persona", "name": ""}, "[0][0].name", "A value has 1 to 500 characters."),
     ],
 )
 def test_condition__with_a_fault__is_named_by_place_and_sentence(condition: Any, place: str, sentence: str) -> None:

@@ -19,7 +19,8 @@ KIND_NAMES = {"user": Kind.USER, "visitor": Kind.VISITOR, "anonymous": Kind.ANON
 
 # In microseconds, of a row of a version that did not keep when it was first seen.
 CREATED: Final = """
-    CASE WHEN NOT i.registers ? 'first_seen' THEN (extract(epoch FROM i.created_at) * 1000000)::bigint END
+    CASE WHEN NOT i.registers ? 'first_seen' AND isfinite(i.created_at)
+         THEN (extract(epoch FROM i.created_at) * 1000000)::bigint END
 """
 
 

@@ -147,7 +147,7 @@ def test_membership__of_a_device_that_joins_a_user__leaves_none_at_it(world: Wor
 
 
 def test_turn__of_one_of_two_due_memberships_of_a_person__leaves_the_other_due(world: World) -> None:
-    """A step takes so many rows, not so many people."""
+    """The limit of a step counts rows, not people."""
     soon = {"on": "trait", "path": ["day"], "test": {"type": "date", "how": "in_next", "days": 1}}
     first, second = make_segment(world.site, [soon]), make_segment(world.site, [soon], name="second")
     day = datetime.now(UTC) + timedelta(days=2)

@@ -29,6 +29,7 @@ from api.remote_data.derived_values import read_custom_data, spell
 from api.remote_data.judged_segments import JudgedVisitor
 from api.remote_data.person_reads import read_person
 from cohorts import ids
+from cohorts.merge import MOST_VALUES
 from cohorts.remote_data import Reader
 from cohorts.segments.facts import FilledCustomData, Filling, as_texts
 from goals.flags.evaluation import Document, Evaluation, Facts, Memberships, evaluate
@@ -211,7 +212,7 @@ async def _read(request: Request, place: tuple[str, str]) -> Question:
     # A variation tells whether a trait matches.
     reader = Reader(site.public_traits if is_anonymous else None, company_is_group=site.company_is_group)
     filled = [FilledCustomData(*row) for row in rows if row[1]]
-    given = {flags.indexes[name]: as_texts(value) for name, value in context.items() if name in flags.indexes}
+    given = read_given(context, flags.indexes)
     custom_data = {**read_custom_data(person, filled, reader), **given}
     known: Memberships = {}
     if flags.names_own or any(each.filled_from == Filling.SEGMENT for each in filled):
@@ -242,10 +243,23 @@ def read_context(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise parse_error(f"The body is not a JSON object: {error}.") from error
     if not isinstance(context, dict):
-        raise OfrepRefusal(
-            HTTPStatus.BAD_REQUEST, "invalid_request", "INVALID_CONTEXT", "The body needs an object `context`."
-        )
+        raise context_error("The body needs an object `context`.")
     return context
+
+
+def read_given(context: Mapping[str, Any], indexes: Mapping[str, int]) -> dict[int, list[str]]:
+    """Return the values of custom data in a context by index. Raises Refusal (400) for more than a visitor has."""
+    try:
+        given = {indexes[name]: as_texts(value) for name, value in context.items() if name in indexes}
+    except RecursionError as error:
+        raise context_error("A field of the context that is custom data is nested too deeply.") from error
+    if sum(map(len, given.values())) > MOST_VALUES["custom_data"]:
+        raise context_error(f"A context has at most {MOST_VALUES['custom_data']} values of custom data.")
+    return given
+
+
+def context_error(message: str) -> OfrepRefusal:
+    return OfrepRefusal(HTTPStatus.BAD_REQUEST, "invalid_request", "INVALID_CONTEXT", message)
 
 
 def parse_error(message: str) -> OfrepRefusal:

@@ -229,6 +229,8 @@ def test_targeting_key__with_a_null_character__is_read_as_it_is_stored(world: Wo
         ("persona_flag", {"x": 1}, 400, "INVALID_CONTEXT"),
         ("persona_flag", {"context": {"plan": "x"}}, 400, "TARGETING_KEY_MISSING"),
         ("", {"context": {"targetingKey": " "}}, 400, "TARGETING_KEY_MISSING"),
+        ("", {"context": {"targetingKey": "v1", "personas": ["a"] * 501}}, 400, "INVALID_CONTEXT"),
+        ("", b'{"context":{"targetingKey":"v1","personas":' + b"[" * 800 + b"]" * 800 + b"}}", 400, "INVALID_CONTEXT"),
         ("what/ever é", None, 404, "FLAG_NOT_FOUND"),
     ],
 )

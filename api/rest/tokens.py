@@ -75,7 +75,9 @@ class TokenToCreate(serializers.Serializer[Any]):
         help_text="Those of your own token at most.",
     )
     expiresAt = serializers.DateTimeField(
-        required=False, allow_null=True, help_text="Null: never. Without it, 90 days from now."
+        required=False,
+        allow_null=True,
+        help_text="Null: never. Without it, 90 days from now, or the end of your own token, which it must not outlive.",
     )
 
     def validate_expiresAt(self, expires_at: datetime | None) -> datetime | None:  # noqa: N802 - the wire's name
@@ -116,6 +118,7 @@ class Tokens(ViewSet):
         fields: dict[str, Any] = new.validated_data
         user = require_user(request)
         require_own_scopes(request, fields["scopes"])
+        expires_at = find_end(request, fields)
 
         def create(secret: str) -> Mapping[str, Any]:
             token, _ = make_token(
@@ -123,7 +126,7 @@ class Tokens(ViewSet):
                 description=fields["description"],
                 scopes=fields["scopes"],
                 made_by=user,
-                expires_at=fields.get("expiresAt", timezone.now() + LIFETIME),
+                expires_at=expires_at,
                 secret=secret,
             )
             what = f"Created the management token {token.pk}"
@@ -179,6 +182,23 @@ def require_own_scopes(request: Request, scopes: list[str] | list[TokenScope]) -
             f"Your token lacks the {noun} {', '.join(f'`{scope}`' for scope in missing)}, so it cannot create or take "
             f"over a token with {pronoun}. Nothing was changed.",
         )
+
+
+def find_end(request: Request, fields: Mapping[str, Any]) -> datetime | None:
+    """Return when a new token ends. Raises Refusal (403) if it would outlive the caller's own."""
+    token = caller_of(request).token
+    own_end = None if token is None else token.expires_at
+    if "expiresAt" not in fields:
+        usual_end = timezone.now() + LIFETIME
+        return usual_end if own_end is None else min(usual_end, own_end)
+    asked: datetime | None = fields["expiresAt"]
+    if own_end is not None and (asked is None or asked > own_end):
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "forbidden",
+            f"Your token ends at {own_end.isoformat()}, and none that it creates may end later. Nothing was changed.",
+        )
+    return asked
 
 
 def show_value(_body: Mapping[str, Any], secret: str) -> Mapping[str, Any]:

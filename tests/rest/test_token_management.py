@@ -36,6 +36,21 @@ def all_scopes(world: World) -> Caller:
     return holder_of(world)
 
 
+def test_token__created_by_one_that_ends__ends_with_it(world: World) -> None:
+    end = datetime.now(UTC) + timedelta(days=1)
+    _, value = make_token(
+        [world.site], description="CI", scopes=TokenScope.values, made_by=owner_of(world.site), expires_at=end
+    )
+    caller = bearer(world, value)
+
+    refused = [create(caller, key=key, expiresAt=at) for key, at in (("a", None), ("b", "2999-01-01T00:00:00Z"))]
+    made = body(create(caller, key="c"))
+
+    assert [answer.status_code for answer in refused] == [403, 403]
+    assert "none that it creates may end later" in refused[0].content.decode()
+    assert parse_datetime(made["expiresAt"]) == end
+
+
 @pytest.mark.promise("I-29")
 def test_token__created_twice_with_a_key__is_shown_again_and_stored_nowhere(world: World, all_scopes: Caller) -> None:
     first, again = create(all_scopes), create(all_scopes)

@@ -1,6 +1,6 @@
 """Changes of segments, each checked, with its entry in the audit log and a new version of `/v3`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,26 +78,26 @@ def create_segment(site: Site, *, name: str, description: str, conditions: Any, 
     return segment
 
 
-def change_segment(
-    segment: Segment, *, name: str, description: str, conditions: Any, actor: Actor, now: datetime
-) -> Segment:
-    """Save a segment, and return it. If its conditions change, its members are found again.
+def change_segment(segment: Segment, given: Mapping[str, Any], *, actor: Actor, now: datetime) -> Segment:
+    """Save the fields that are given, and return the segment. If its conditions change, its members are found again.
 
-    Raises WrongConditionsError, SegmentError, and Http404 if it was deleted meanwhile.
+    Fields that are not given keep what another request saved meanwhile. Raises WrongConditionsError, SegmentError, and
+    Http404 if the segment was deleted meanwhile.
     """
     site = segment.site
     with transaction.atomic():
         note_configuration_changed(site.pk, now=now)
         before = fields_of(_read_again(segment))
+        fields = {**before, **given}
         checked = (
-            read_conditions(conditions)
-            if conditions == segment.conditions
-            else check_conditions(site.pk, conditions, segment_id=segment.pk)
+            read_conditions(fields["conditions"])
+            if fields["conditions"] == segment.conditions
+            else check_conditions(site.pk, fields["conditions"], segment_id=segment.pk)
         )
         saved = saving.edit(
             segment,
-            name=name,
-            description=description,
+            name=fields["name"],
+            description=fields["description"],
             conditions=checked,
             counted_goals=find_counted_goals(site.pk, checked),
         )

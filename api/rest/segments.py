@@ -139,9 +139,10 @@ class Segments(ViewSet):
         segment = find_segment(request, segment_id)
         change = ChangedSegment(data=request.data, partial=True)
         change.is_valid(raise_exception=True)
-        fields = {**segment_changes.fields_of(segment), **change.validated_data}
         try:
-            saved = segment_changes.change_segment(segment, **fields, actor=caller_of(request).name, now=timezone.now())
+            saved = segment_changes.change_segment(
+                segment, change.validated_data, actor=caller_of(request).name, now=timezone.now()
+            )
         except (WrongConditionsError, SegmentError) as error:
             raise refusal_of(error) from error
         return Response(shape(saved))

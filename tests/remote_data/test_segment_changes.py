@@ -26,9 +26,19 @@ def create(world: World, *conditions: Any, name: str = "pro") -> Segment:
 
 
 def change(segment: Segment, *conditions: Any, name: str = "pro") -> Segment:
-    return segment_changes.change_segment(
-        segment, name=name, description="", conditions=[list(conditions)], actor="ada", now=datetime.now(UTC)
-    )
+    given = {"name": name, "description": "", "conditions": [list(conditions)]}
+    return segment_changes.change_segment(segment, given, actor="ada", now=datetime.now(UTC))
+
+
+def test_name__that_is_changed_alone__keeps_conditions_that_another_saved_meanwhile(world: World) -> None:
+    segment = create(world, PRO)
+    read_before = Segment.objects.get(site=world.site, pk=segment.pk)
+    change(segment, {**PRO, "negated": True})
+
+    segment_changes.change_segment(read_before, {"name": "New"}, actor="bob", now=datetime.now(UTC))
+
+    saved = Segment.objects.get(site=world.site)
+    assert (saved.name, saved.conditions) == ("New", [[{**PRO, "negated": True}]])
 
 
 def delete(segment: Segment) -> None:

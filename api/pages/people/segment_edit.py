@@ -92,20 +92,15 @@ def save(
     request: HttpRequest, site: Site, segment: Segment | None, draft: SegmentDraft, conditions: Conditions
 ) -> Segment | None:
     """Save a draft and return its segment, None with a fault noted in the draft."""
-    given: dict[str, Any] = {
-        "name": draft.name,
-        "description": draft.description,
-        "conditions": write_conditions(conditions),
-        "actor": request.user,
-        "now": timezone.now(),
-    }
+    given = {"name": draft.name, "description": draft.description, "conditions": write_conditions(conditions)}
+    actor, now = request.user, timezone.now()
     try:
         if segment is None:
-            saved = segment_changes.create_segment(site, **given)
+            saved = segment_changes.create_segment(site, **given, actor=actor, now=now)
             messages.success(request, f"Segment “{saved.name}” created. A worker is looking for its members.")
         else:
             before = segment.version
-            saved = segment_changes.change_segment(segment, **given)
+            saved = segment_changes.change_segment(segment, given, actor=actor, now=now)
             renewed = " A worker is looking for its members." if saved.version != before else ""
             messages.success(request, f"Segment “{saved.name}” saved.{renewed}")
     except SegmentNameTakenError as error:

@@ -178,15 +178,11 @@ class AutomationSegments(ViewSet):
         before = {"conditions": segment.conditions, "conditions_data": shape_one(segment)["conditionsData"]}
         # A client that sends what it read means the other fields.
         given = {name: fields[name] for name in before if name in fields and fields[name] != before[name]}
+        changed: dict[str, Any] = {name: fields[name] for name in ("name", "description") if name in fields}
         try:
-            saved = segment_changes.change_segment(
-                segment,
-                name=fields.get("name", segment.name),
-                description=fields.get("description", segment.description),
-                conditions=read_given(segment.site_id, given) if given else segment.conditions,
-                actor=caller_of(request).name,
-                now=timezone.now(),
-            )
+            if given:
+                changed["conditions"] = read_given(segment.site_id, given)
+            saved = segment_changes.change_segment(segment, changed, actor=caller_of(request).name, now=timezone.now())
         except (WrongConditionsError, SegmentError) as error:
             raise refusal_of(error) from error
         return Response(shape_one(saved))

@@ -6,6 +6,15 @@ addEventListener("DOMContentLoaded", () => {
   const find = (page) => page.querySelector("[data-builder]");
   const read = (form) => new URLSearchParams(new FormData(form));
   let queue = Promise.resolve();
+  let released = Promise.resolve(); // a button that is pressed must stay until it is clicked
+
+  const warn = (form, text) => {
+    const note = document.createElement("p");
+    note.className = "gp-note gp-warn";
+    note.setAttribute("role", "alert");
+    note.append(text);
+    form.append(note);
+  };
 
   const send = async (choice) => {
     const form = find(document);
@@ -13,15 +22,17 @@ addEventListener("DOMContentLoaded", () => {
     const body = new URLSearchParams(sent);
     body.set("do", choice);
     form.setAttribute("aria-busy", "true");
-    let response, page;
+    let next;
     try {
-      response = await fetch(location.href, { method: "POST", body, credentials: "same-origin" });
-      page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const response = await fetch(location.href, { method: "POST", body, credentials: "same-origin" });
+      next = find(new DOMParser().parseFromString(await response.text(), "text/html"));
+    } catch {
+      return warn(form, "The server did not answer. Nothing is lost: press the button again.");
     } finally {
       form.removeAttribute("aria-busy");
     }
-    const next = find(page);
-    if (!next) return form.submit(); // shows what the server says, for example the sign-in
+    if (!next) return warn(form, "The server refused this, perhaps because you are signed out. Copy what you typed, then reload the page.");
+    await released;
     const focused = document.activeElement?.id;
     const now = read(form);
     form.replaceWith(document.adoptNode(next));
@@ -31,14 +42,21 @@ addEventListener("DOMContentLoaded", () => {
     }
     const added = next.querySelector("[autofocus]");
     const fault = next.querySelector("[role=alert]");
-    const target = added ?? (focused ? document.getElementById(focused) : null);
-    if (choice === "preview") (fault ?? document.getElementById("preview"))?.scrollIntoView({ block: "nearest" });
+    const shown = choice === "preview" ? (fault ?? document.getElementById("preview")) : null;
+    const target = added ?? shown ?? (focused ? document.getElementById(focused) : null);
+    shown?.setAttribute("tabindex", "-1");
+    shown?.scrollIntoView({ block: "nearest" });
     target?.focus({ preventScroll: !added });
   };
   const later = (choice) => {
-    queue = queue.then(() => send(choice)).catch(() => {}); // the button may be pressed again
+    queue = queue.then(() => send(choice));
   };
 
+  document.addEventListener("pointerdown", () => {
+    released = new Promise((resolve) => {
+      for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => setTimeout(resolve), { once: true });
+    });
+  });
   document.addEventListener("submit", (event) => {
     const choice = event.submitter?.value;
     if (!event.target.matches("[data-builder]") || choice === "save") return;

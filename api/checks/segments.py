@@ -93,6 +93,7 @@ def _check_persons(
         load_outside=load_outside,
         company_is_group=site.company_is_group,
         now=now,
+        fillings=segments.fillings,
     )
     stored = membership.read_members(site.pk, [person.root_id for person in persons])
     for person in persons:

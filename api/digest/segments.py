@@ -86,7 +86,7 @@ def follow(config: SiteConfig, segments: SiteSegments, touched: TouchedFacts, *,
 
 
 def find_by_group_traits(segments: SiteSegments, touched: TouchedFacts) -> list[int]:
-    """Return the segments that ask for group traits that a batch changed, and those that may name them. Pure."""
+    """Return the segments that ask for group traits that a batch changed. Pure."""
     names = {
         name
         for change, applied in zip(touched.changes, touched.outcome.applied, strict=True)
@@ -108,13 +108,13 @@ def note_moved(site_id: int, moved: Sequence[MovedConversion]) -> None:
     codes = {code for conversion, before in moved for code in (before[1], conversion.key[1])}
     if codes and has_segments(site_id):
         found = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=codes)
-        upkeep.note_people(site_id, list(found.values_list("id", flat=True)))
+        membership.note_people(site_id, list(found.values_list("id", flat=True)))
 
 
 def note_people(site_id: int, ids: Collection[int]) -> None:
     """Note people whose identities were changed other than by events. One query, if the site has segments."""
     if ids and has_segments(site_id):
-        upkeep.note_people(site_id, ids)
+        membership.note_people(site_id, ids)
 
 
 def run_upkeep(*, clock: Callable[[], datetime], until: float) -> None:
@@ -142,7 +142,10 @@ def _keep_up(site: Site, clock: Callable[[], datetime]) -> bool:
 
 def sweep_settled(work: upkeep.Upkeep) -> bool:
     """Do a step of the sweeps of a site that no older transaction can miss. Return True if there was one."""
-    new = upkeep.find_new_sweeps(work.site_id)
+    sweeps = upkeep.find_sweeps(work.site_id)
+    if not sweeps:
+        return False
+    new = [id_ for id_, after in sweeps.items() if after is None]
     if new and is_settled(work.site_id):
         note_goals(work.site_id, to_begin=new)  # the digest has to know which conversions count before the sweep begins
         upkeep.admit_sweeps(work.site_id, new, after=read_next_transaction())
@@ -196,7 +199,7 @@ def _note_goals_of(site_id: int, segments: Sequence[CompiledSegment], *, to_begi
         goals = SegmentNeeds.of([segment]).goals
         if goals:
             counted = by_visitor.find_counted_goals(site_id, goals)
-            upkeep.note_counted_goals(site_id, {segment.id: counted}, to_begin=to_begin)
+            upkeep.note_counted_goals(site_id, segment.id, counted, to_begin=to_begin)
 
 
 @dataclass(slots=True)

@@ -74,9 +74,9 @@ class SdkLine(msgspec.Struct, frozen=True):
         holder = f"{self.visitor_code or ''}\0{self.user or ''}"
         return f"{self.nonce}-{hmac.digest(key, holder.encode(), 'sha256').hex()[:16]}"
 
-    def body(self, *, key: bytes) -> bytes:
+    def body(self, *, message_id: str) -> bytes:
         """Return the line as an event in JSON, with the names that the inbox reads identifiers by."""
-        event: dict[str, Any] = {"messageId": self.message_id(key=key), "properties": self.fact.properties()}
+        event: dict[str, Any] = {"messageId": message_id, "properties": self.fact.properties()}
         if self.visitor_code is not None:
             event["kameleoonVisitorCode"] = self.visitor_code
         if self.user is not None:

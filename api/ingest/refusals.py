@@ -165,14 +165,15 @@ class RefusalCounter:
         if counts:
             self._write(connection, counts)
         if copies:
-            for site_id in sorted({site_id for site_id, _ in copies}):
-                of_site = {key: count for key, count in sorted(copies.items()) if key[0] == site_id}
-                keys = [key for _, key in of_site]
-                connection.execute(COUNT_COPIES, {"site": site_id, "keys": keys, "copies": list(of_site.values())})
+            for site_id, of_site in groupby(sorted(copies.items()), key=lambda item: item[0][0]):
+                written = dict(of_site)
+                keys = [key for _, key in written]
+                connection.execute(COUNT_COPIES, {"site": site_id, "keys": keys, "copies": list(written.values())})
                 with self._lock:  # at once: the statement of the next site may fail
-                    self._copies = {
-                        key: left for key, count in self._copies.items() if (left := count - of_site.get(key, 0))
-                    }
+                    for key, count in written.items():
+                        self._copies[key] -= count
+                        if not self._copies[key]:
+                            del self._copies[key]
 
     def _write(self, connection: "psycopg.Connection[Any]", counts: Mapping[SourceReason, RefusalCounts]) -> None:
         rows, of_sites = [], {}

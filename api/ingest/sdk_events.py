@@ -153,7 +153,8 @@ def make_events(
 
 def make_event(line: SdkLine, *, key: bytes, received_at: datetime) -> IncomingEvent:
     """Return a line as an event of the inbox. No line says when it happened."""
-    message_id, body = line.message_id(key=key), line.body(key=key)
+    message_id = line.message_id(key=key)
+    body = line.body(message_id=message_id)
     return IncomingEvent(line.fact.type, message_id, line.number - 1, received_at, received_at, body)
 
 

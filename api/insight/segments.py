@@ -76,7 +76,7 @@ class SegmentReason:
 
 def find_segments(site_id: int) -> list[Segment]:
     """Return the segments of a site by name. One query."""
-    return list(Segment.objects.filter(site_id=site_id).order_by("sort_key", "name"))
+    return list(Segment.objects.filter(site_id=site_id).select_related("site").order_by("sort_key", "name"))
 
 
 def report(
@@ -162,6 +162,7 @@ def explain(site: Site, id_: str, *, now: datetime) -> list[SegmentReason] | Non
         load_outside=load_outside,
         company_is_group=site.company_is_group,
         now=now,
+        fillings=segments.fillings,
     )
     judgements = judge(segments.ordered, facts[person.root], now=now)
     rows = {row.segment_id: row for row in membership.read_members(site.pk, person.ids).get(person.root_id, ())}

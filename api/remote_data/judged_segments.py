@@ -14,11 +14,10 @@ from api.digest.segments import load_outside
 from api.digest.transaction_settings import prefer_index_plans
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.database import ENDED_BY_LIMITS, DatabaseDownError, SessionKind, configure_open_connection, once
-from cohorts.changes import IdentityKey
 from cohorts.segments import membership
 from cohorts.segments.evaluation import judge
 from cohorts.segments.facts import PersonFacts
-from cohorts.segments.persons import find_roots, load_persons
+from cohorts.segments.persons import find_keys_of, find_roots, load_persons
 from cohorts.segments.site_segments import SiteSegments
 
 MOST_VISITORS: Final = 50  # a batch
@@ -55,6 +54,7 @@ def judge_visitors(site_id: int, asked: Sequence[JudgedVisitor], *, now: datetim
         load_outside=load_outside,
         company_is_group=asked[0].company_is_group,
         now=now,
+        fillings=segments.fillings,
     )
     found = {}
     for each in asked:
@@ -73,21 +73,6 @@ def _judge(asked: JudgedVisitor, segments: SiteSegments, facts: PersonFacts, *, 
         return {id_: judgement.is_member for id_, judgement in with_seen.items()}
     known = judge(segments.ordered, facts, now=now)
     return {id_: (with_seen if id_ in asked.open_segments else known)[id_].is_member for id_ in known}
-
-
-def find_keys_of(site_id: int, codes: Sequence[str]) -> dict[str, IdentityKey]:
-    """Return the identity of each id, which is that of remote data. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT its.* FROM unnest(%(codes)b::text[]) AS asked (code) CROSS JOIN LATERAL (
-                SELECT i.kind, i.value FROM cohorts_identity i
-                 WHERE i.site_id = %(site)b AND i.kind IN (1, 2, 3) AND i.value = asked.code ORDER BY i.kind LIMIT 1
-            ) AS its
-            """,
-            {"site": site_id, "codes": list(codes)},
-        )
-        return {value: (kind, value) for kind, value in cursor.fetchall()}
 
 
 def _serve(calls: Sequence[PendingCall[JudgedVisitor, Memberships]]) -> None:

@@ -28,7 +28,7 @@ from cohorts.segments.conditions import (
     references_of,
 )
 from cohorts.segments.facts import ConvertedGoal, PersonFacts
-from cohorts.segments.signals import ALWAYS, NEVER, Signal, all_of, any_of, negate, until
+from cohorts.segments.signals import ALWAYS, NEVER, Signal, all_of, any_of, claim, negate, until
 from cohorts.segments.value_tests import compile_test, find_value, judge_date, passes_number
 
 JudgeCondition = Callable[[PersonFacts, Mapping[int, Signal], datetime], Signal]  # the signals of named segments
@@ -141,11 +141,11 @@ def _compile(condition: Condition) -> JudgeCondition:  # noqa: C901, PLR0911 - a
         case TraitCondition():
             return _compile_path(condition, lambda facts: facts.traits)
         case GroupCondition(ids=ids):
-            return lambda facts, _, __: _claim(facts.group is not None and (not ids or facts.group in ids))
+            return lambda facts, _, __: claim(facts.group is not None and (not ids or facts.group in ids))
         case GroupTraitCondition():
             return _compile_path(condition, lambda facts: facts.group_traits)
         case PersonaCondition(name=name):
-            return lambda facts, _, __: _claim(name in facts.personas)
+            return lambda facts, _, __: claim(name in facts.personas)
         case CustomDataCondition(index=index):
             judge_text = compile_test(condition.test)
             return lambda facts, _, now: any_of([judge_text(text, now) for text in facts.custom_data.get(index, ())])
@@ -158,7 +158,7 @@ def _compile(condition: Condition) -> JudgeCondition:  # noqa: C901, PLR0911 - a
         case VisitsCondition() as counted:
             return lambda facts, _, now: _judge_visits(counted, facts.outside.visits, now)
         case SourceCondition(source=source):
-            return lambda facts, _, __: _claim(source in facts.outside.sources)
+            return lambda facts, _, __: claim(source in facts.outside.sources)
         case SegmentCondition(segment=segment):
             return lambda _, segments, __: segments.get(segment, NEVER)
     assert_never(condition)
@@ -174,17 +174,13 @@ def _compile_path(
     return lambda facts, _, now: judge_it(traits_of(facts).get(name), now)
 
 
-def _claim(holds: bool) -> Signal:  # noqa: FBT001 - it is the claim
-    return ALWAYS if holds else NEVER
-
-
 def _judge_goal(condition: GoalCondition, known: ConvertedGoal | None, now: datetime) -> Signal:
     if known is None:
         return NEVER
     currency = condition.currency or ""
     if condition.days is None:
         has_revenue = condition.revenue is None or known.revenue.get(currency, Decimal()) >= condition.revenue
-        return _claim(known.conversions >= condition.times and has_revenue)
+        return claim(known.conversions >= condition.times and has_revenue)
     span = timedelta(days=condition.days)
     if condition.times == 1 and condition.revenue is None:
         return until(known.last_at + span, now)

@@ -12,7 +12,7 @@ from cohorts.identities import as_columns
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment
 from cohorts.segments import membership
-from cohorts.segments.persons import find_roots
+from cohorts.segments.persons import find_keys_of, find_roots
 
 PAGE: Final = 50
 MOST_COUNTED: Final = 1_000_000  # members of a segment, some 0.3 s
@@ -204,24 +204,10 @@ def find_segments_of(site_id: int, codes: Collection[str], *, now: datetime) -> 
 
     An id is looked up as user, then visitor, then anonymous id, as remote data does. Three queries, some 50 µs an id.
     """
-    keys = {value: (kind, value) for kind, value in _find_keys(site_id, codes)}
+    keys = find_keys_of(site_id, codes)
     roots = find_roots(site_id, list(keys.values()))
     names = _load_names(site_id, sorted(set(roots.values())), now)
     return {value: names.get(roots[key], []) for value, key in keys.items()}
-
-
-def _find_keys(site_id: int, codes: Collection[str]) -> list[tuple[int, str]]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT its.* FROM unnest(%(codes)b::text[]) AS asked (code) CROSS JOIN LATERAL (
-                SELECT i.kind, i.value FROM cohorts_identity i
-                 WHERE i.site_id = %(site)b AND i.kind IN (1, 2, 3) AND i.value = asked.code ORDER BY i.kind LIMIT 1
-            ) AS its
-            """,
-            {"site": site_id, "codes": list(codes)},
-        )
-        return list(cursor.fetchall())
 
 
 def _load_names(site_id: int, roots: Sequence[tuple[int, str]], now: datetime) -> dict[tuple[int, str], list[str]]:

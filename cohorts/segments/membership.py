@@ -168,8 +168,7 @@ def update(
         watched=watched,
         only_if_shared=watched.keys() - turned.keys(),
     )
-    if large:
-        SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, identity_id=id_) for id_ in large)
+    note_people(site_id, large)
     parts = defaultdict[frozenset[int], list[JoinedPerson]](list)
     for person in persons:
         ids = turned.get(person.root, NONE) | segments.find_turned(person.shared)
@@ -230,6 +229,11 @@ def lock_roots(site_id: int, batch: Batch) -> dict[IdentityKey, IdentityKey]:
     raise LostRaceError(missing)
 
 
+def note_people(site_id: int, ids: Collection[int]) -> None:
+    """Note identities whose persons are evaluated again in the background. One query, if any."""
+    SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, identity_id=id_) for id_ in ids)
+
+
 def load_facts(
     site_id: int,
     persons: Sequence[JoinedPerson],
@@ -238,14 +242,13 @@ def load_facts(
     load_outside: LoadOutside,
     company_is_group: bool,
     now: datetime,
-    fillings: Sequence[FilledCustomData] | None = None,
+    fillings: Sequence[FilledCustomData],
 ) -> dict[IdentityKey, PersonFacts]:
-    """Return the facts of each person by its root. `fillings` are read unless they are given."""
+    """Return the facts of each person by its root."""
     if not persons:
         return {}
     groups = {person.root: group_of(person.registers, company_is_group=company_is_group) for person in persons}
     registers = load_groups(site_id, groups.values()) if needs.group_traits else {}
-    filled = read_filled(site_id, needs.custom_data) if fillings is None else fillings
     outside = load_outside(site_id, persons, needs, now)
     if needs.seen:
         outside = {
@@ -259,7 +262,7 @@ def load_facts(
             person.registers,
             group=(group := groups[person.root]),
             group_registers=registers.get(group or "", {}),
-            filled=filled if needs.custom_data else (),
+            filled=fillings if needs.custom_data else (),
             outside=outside.get(person.root, OutsideFacts()),
         )
         for person in persons

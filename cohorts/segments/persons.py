@@ -73,6 +73,21 @@ class JoinedPerson:
     shared: AbstractSet[Fact] = frozenset()  # watched facts that several of its identities have
 
 
+def find_keys_of(site_id: int, codes: Collection[str]) -> dict[str, IdentityKey]:
+    """Return the identity of each id: as user, then visitor, then anonymous id, as remote data does. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT its.* FROM unnest(%(codes)b::text[]) AS asked (code) CROSS JOIN LATERAL (
+                SELECT i.kind, i.value FROM cohorts_identity i
+                 WHERE i.site_id = %(site)b AND i.kind IN (1, 2, 3) AND i.value = asked.code ORDER BY i.kind LIMIT 1
+            ) AS its
+            """,
+            {"site": site_id, "codes": list(codes)},
+        )
+        return {value: (kind, value) for kind, value in cursor.fetchall()}
+
+
 def find_roots(
     site_id: int, keys: Collection[IdentityKey], known: Known = NONE_KNOWN
 ) -> dict[IdentityKey, IdentityKey]:

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from cohorts.changes import IdentityKey
 from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import membership, upkeep
-from cohorts.segments.conditions import CompiledSegment, Conditions, references_of, write_conditions
+from cohorts.segments.conditions import CompiledSegment, Conditions, write_conditions
 from cohorts.segments.evaluation import Judgement, in_order, judge
 from cohorts.segments.membership import LoadOutside
 from cohorts.segments.needs import SegmentNeeds
@@ -128,11 +128,7 @@ def remove(segment: Segment) -> None:
 def find_dependents(site_id: int, segment_id: int) -> list[int]:
     """Return the segments that name this one, also through others. One query."""
     segments = membership.read_segments(site_id)
-    dependents = {segment_id}
-    for segment in segments.ordered if segments else ():  # named segments come first
-        if references_of(segment.conditions) & dependents:
-            dependents.add(segment.id)
-    return sorted(dependents - {segment_id})
+    return sorted(segments.with_naming([segment_id]) - {segment_id}) if segments else []
 
 
 def preview(
@@ -152,13 +148,15 @@ def preview(
     page = upkeep.next_identities(site_id, None, MOST_PREVIEWED)
     roots = find_roots(site_id, [key for _, key in page])
     persons = load_persons(site_id, sorted({root for key, root in roots.items() if key == root}))
+    needs = SegmentNeeds.of(segments)
     facts = membership.load_facts(
         site_id,
         persons,
-        SegmentNeeds.of(segments),
+        needs,
         load_outside=load_outside,
         company_is_group=company_is_group,
         now=now,
+        fillings=membership.read_filled(site_id, needs.custom_data),
     )
     before = _find_members(site_id, segment_id, [person.root_id for person in persons], now)
     judgements = {person.root: judge(segments, facts[person.root], now=now)[tried.id] for person in persons}

@@ -25,6 +25,11 @@ ALWAYS = Signal(holds=True)
 NEVER = Signal(holds=False)
 
 
+def claim(holds: bool) -> Signal:  # noqa: FBT001 - it is the claim
+    """Return the signal of a claim that time alone never turns."""
+    return ALWAYS if holds else NEVER
+
+
 def negate(signal: Signal) -> Signal:
     return Signal(not signal.holds, signal.turns)
 

@@ -137,9 +137,9 @@ def begin_sweeps(site_id: int, segment_ids: Collection[int]) -> None:
         rows.update(sweep=True, sweep_after=None, swept_to=None, swept=0, to_sweep=count_identities(site_id))
 
 
-def find_new_sweeps(site_id: int) -> list[int]:
-    """Return the segments of which a sweep has to begin. One query."""
-    return list(Segment.objects.filter(site_id=site_id, sweep=True, sweep_after=None).values_list("id", flat=True))
+def find_sweeps(site_id: int) -> dict[int, int | None]:
+    """Return the segments with a sweep, and the number after which each may begin, None if it is new. One query."""
+    return dict(Segment.objects.filter(site_id=site_id, sweep=True).values_list("id", "sweep_after"))
 
 
 def admit_sweeps(site_id: int, segment_ids: Collection[int], *, after: int) -> None:
@@ -228,11 +228,6 @@ def find_members(site_id: int, ids: Collection[int]) -> set[int]:
     return set(rows.values_list("identity_id", flat=True).distinct())
 
 
-def note_people(site_id: int, ids: Collection[int]) -> None:
-    """Note identities whose persons are evaluated again in the background. One query, if any."""
-    SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, identity_id=id_) for id_ in ids)
-
-
 def note_segments(site_id: int, segment_ids: Iterable[int]) -> None:
     """Note segments that are evaluated again for everybody in the background. One query, if any."""
     SegmentRecheck.objects.bulk_create(SegmentRecheck(site_id=site_id, segment_id=id_) for id_ in segment_ids)
@@ -251,16 +246,17 @@ def note_custom_data(site_id: int, indexes: Collection[int]) -> None:
     note_segments(site_id, asking)
 
 
-def note_counted_goals(site_id: int, goals: Mapping[int, Sequence[int]], *, to_begin: Collection[int] = ()) -> None:
-    """Note the goals that count for each segment, and sweep those for which they changed, as after a merge.
+def note_counted_goals(
+    site_id: int, segment_id: int, counted: Sequence[int], *, to_begin: Collection[int] = ()
+) -> None:
+    """Note the goals that count for a segment, and sweep it if they changed, as after a merge.
 
     Those in `to_begin` have a sweep that begins later.
     """
-    for segment_id, counted in goals.items():
-        with transaction.atomic():
-            rows = Segment.objects.filter(site_id=site_id, pk=segment_id).exclude(counted_goals=counted)
-            if rows.update(counted_goals=counted) and segment_id not in to_begin:
-                note_segments(site_id, [segment_id])
+    with transaction.atomic():
+        rows = Segment.objects.filter(site_id=site_id, pk=segment_id).exclude(counted_goals=counted)
+        if rows.update(counted_goals=counted) and segment_id not in to_begin:
+            note_segments(site_id, [segment_id])
 
 
 def prune_changes(site_id: int, *, before: datetime, limit: int) -> bool:

@@ -10,7 +10,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from cohorts.reserved_traits import unwrap_single
 from cohorts.segments.conditions import BooleanTest, DateTest, Exists, ListTest, NumberTest, Test, TextTest
-from cohorts.segments.signals import ALWAYS, NEVER, Signal, all_of, since, until
+from cohorts.segments.signals import ALWAYS, NEVER, Signal, all_of, claim, since, until
 from cohorts.value_match import NUMBER, matches
 
 JudgeValue = Callable[[Any, datetime], Signal]
@@ -34,17 +34,13 @@ def compile_test(test: Test) -> JudgeValue:
         return lambda value, now: judge_date(read_date(unwrap_single(value)), test, now)
     if isinstance(test, TextTest) and test.how == "equals":
         texts = frozenset(test.texts)
-        return lambda value, _: _claim(value in texts if isinstance(value, str) else passes_any(value, texts))
+        return lambda value, _: claim(value in texts if isinstance(value, str) else passes_any(value, texts))
     if isinstance(test, NumberTest):
         # A number is compared as it is, because int and Decimal compare exactly.
-        return lambda value, _: _claim(
+        return lambda value, _: claim(
             passes_number(value, test) if type(value) is int else value is not None and passes(value, test)
         )
-    return lambda value, _: _claim(value is not None and passes(value, test))
-
-
-def _claim(holds: bool) -> Signal:  # noqa: FBT001 - it is the claim
-    return ALWAYS if holds else NEVER
+    return lambda value, _: claim(value is not None and passes(value, test))
 
 
 def passes(value: Any, test: Exists | TextTest | NumberTest | BooleanTest | ListTest) -> bool:

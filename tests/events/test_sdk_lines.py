@@ -152,7 +152,7 @@ def test_user_agent__that_holds_parameters__changes_nothing_else() -> None:
 
     assert (with_agent.fact, with_agent.visitor_code, with_agent.nonce) == (plain.fact, "73c4", plain.nonce)
     assert with_agent.user_agent == USER_AGENT
-    assert read_body(with_agent.body(key=KEY), set())["properties"] == {"goalId": 1, "revenue": 2.5}
+    assert read_body(with_agent.body(message_id="m1"), set())["properties"] == {"goalId": 1, "revenue": 2.5}
 
 
 @given(user_agent=st.text(st.characters(exclude_characters="\n")))
@@ -194,7 +194,7 @@ def test_body__of_any_bytes__raises_nothing(body: bytes) -> None:
 
     for line in lines:
         if isinstance(line, SdkLine):
-            read_body(line.body(key=KEY), set())
+            read_body(line.body(message_id="m1"), set())
 
 
 @given(
@@ -206,7 +206,7 @@ def test_values__of_any_json__can_be_stored(values: Any, metadata: Any) -> None:
         type_ = "customData&index=1" if name == "valuesCountMap" else "conversion&goalId=1"
         text = f"nonce=A&eventType={type_}&visitorCode=v&{name}={quote(json.dumps(value), safe='')}"
 
-        event = read_body(read(text).body(key=KEY), set())
+        event = read_body(read(text).body(message_id="m1"), set())
 
         assert event["kameleoonVisitorCode"] == "v"
 

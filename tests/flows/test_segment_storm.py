@@ -33,10 +33,13 @@ def test_memberships__after_a_storm_of_edits_events_and_sweeps__are_those_of_a_r
     is_over = threading.Event()
 
     def edit() -> None:
-        for number in range(EDITS):
-            saving.edit(edited, name="segment", description="", conditions=asks(PLANS[number % 3], negated=number > 4))
-            time.sleep(0.2)
-        is_over.set()
+        try:
+            for number in range(EDITS):
+                said = asks(PLANS[number % 3], negated=number > 4)
+                saving.edit(edited, name="segment", description="", conditions=said)
+                time.sleep(0.2)
+        finally:
+            is_over.set()
 
     def send() -> None:
         number = 0
@@ -93,13 +96,16 @@ def test_sweep__while_an_older_transaction_is_at_work__waits_for_the_people_whom
     assert world.post(world.event("identify", at=1, userId="u2", traits={"plan": "free"})).status_code == 200
     digesting = threading.Thread(target=insert)
     digesting.start()
-    assert has_read.wait(30)
-    saving.edit(segment, name="segment", description="", conditions=asks("free"))
-    Segment.objects.update(created_at=LONG_AGO)
-    segments.run_upkeep(clock=lambda: datetime.now(UTC), until=time.monotonic() + 1)
-    assert not Segment.objects.get(pk=segment.pk).is_filled
-    may_commit.set()
-    digesting.join()
+    try:
+        assert has_read.wait(30)
+        saving.edit(segment, name="segment", description="", conditions=asks("free"))
+        Segment.objects.update(created_at=LONG_AGO)
+        segments.run_upkeep(clock=lambda: datetime.now(UTC), until=time.monotonic() + 60)
+        waiting = Segment.objects.get(pk=segment.pk)
+        assert (waiting.sweep_after is None, waiting.is_filled) == (False, False)
+    finally:
+        may_commit.set()
+        digesting.join()
     keep_up()
 
     assert set(SegmentMember.objects.values_list("identity__value", "version")) == {("u1", 2), ("u2", 2)}

@@ -15,9 +15,10 @@ from api.digest import segments
 from api.ingest.provisioning import create_site
 from cohorts.models import Identity
 from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
-from cohorts.segments import upkeep
+from cohorts.segments import membership, upkeep
 from goals.models import Goal
-from sessions import read_next_transaction
+from sessions import read_next_transaction, read_oldest_transaction
+from tests.support.concurrency import wait_until
 from tests.support.segments import CHECK, LONG_AGO, assert_exact, keep_up, make_segment, members
 from tests.world import START, World
 
@@ -51,7 +52,9 @@ def test_upkeep__of_a_site_that_fails__goes_on_with_the_others(world: World) -> 
 def test_upkeep__of_a_person_that_is_locked_for_long__takes_the_time_after_the_lock(world: World) -> None:
     world.identify(traits={"plan": "pro"})
     segment = make_segment(world.site, [PRO], is_filled=False)
-    upkeep.admit_sweeps(world.site.pk, [segment.pk], after=read_next_transaction())  # a sweep waits for older writers
+    after = read_next_transaction()
+    upkeep.admit_sweeps(world.site.pk, [segment.pk], after=after)
+    wait_until(lambda: read_oldest_transaction() >= after)  # a sweep waits for older writers, as the nudger's
     is_locked = Event()
     released = list[datetime]()
 
@@ -82,7 +85,7 @@ def test_recheck__of_people_behind_many_notes_of_segments__comes_to_them(
     begin_sweep(segment)
     for _ in range(5):
         upkeep.note_segments(world.site.pk, [segment.pk])
-    upkeep.note_people(world.site.pk, list(Identity.objects.values_list("id", flat=True)))
+    membership.note_people(world.site.pk, list(Identity.objects.values_list("id", flat=True)))
 
     assert upkeep.recheck(work_on(world))
 

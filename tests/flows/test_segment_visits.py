@@ -80,6 +80,9 @@ def test_visits__of_two_devices_of_a_person__are_joined(world: World) -> None:
     send_lines(world, line("page", "v1", href="/"), line("page", "v2", href="/"), line("page", "v3", href="/"))
 
     assert members(segment) == {"ann", "v3"}
+    flush_activity()
+    keep_up()
+    assert members(segment) == {"ann", "v3"}
     assert_exact(world)
 
 

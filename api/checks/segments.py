@@ -112,8 +112,9 @@ def _differs(segment: CompiledSegment, row: MemberRow | None, signal: Signal, no
         return signal.holds or signal.next_turn is not None
     if row.version != segment.version:
         return True
-    is_due = row.until is not None and row.until <= now
-    return row.at(now)[0] != signal.holds or (not is_due and row.until != signal.next_turn)
+    if row.until is not None and row.until <= now:
+        return False  # a worker turns it within a second; meanwhile it may have turned several times
+    return row.is_member != signal.holds or row.until != signal.next_turn
 
 
 def _check_no_members(site_id: int, segment_ids: AbstractSet[int], keys: Sequence[IdentityKey]) -> Iterator[Difference]:

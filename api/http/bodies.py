@@ -21,7 +21,7 @@ MOST_INFLATION: Final = 1_032  # times that deflate makes a body larger
 START_BYTES: Final = 4_096  # of a body that is too large
 BODY_SECONDS: Final = 60.0  # of a body that comes in pieces
 TURN_SECONDS: Final = 1.0
-DRAIN_BYTES: Final = 32 * 1024 * 1024
+DRAIN_BYTES: Final = 64 * 1024 * 1024
 DRAIN_SECONDS: Final = 5.0
 
 
@@ -196,7 +196,7 @@ class BodyReader:
             self._held = 0
 
     async def drain(self) -> None:
-        """Read and discard the rest of the body, 32 MB and five seconds at most.
+        """Read and discard the rest of the body, 64 MB and five seconds at most.
 
         The server closes a connection with an unread body. Caddy then answers 502, which Segment repeats again and
         again, and the next request of other clients fails.

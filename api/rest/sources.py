@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Prefetch, Q
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -20,7 +20,7 @@ from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import load_refusal_counts
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.models import DuplicateSources, Source, TokenScope
+from api.models import DuplicateSources, Source, TokenScope, WriteKey
 from api.models.audit import audit_values, write_audit
 from api.rest import idempotency
 from api.rest.access import caller_of, find_in_sites, open_site, visible_sites
@@ -159,7 +159,8 @@ def shape(source: Source) -> Mapping[str, Any]:
 def reports_of(site_id: int, **only: Any) -> Sequence[SourceReport]:
     """Return the sources of a site, oldest first. Seven queries."""
     sources = Source.objects.filter(site_id=site_id, **only)
-    found = list(sources.select_related("site").prefetch_related("write_keys").order_by("pk"))
+    keys = Prefetch("write_keys", queryset=WriteKey.objects.order_by("pk"))
+    found = list(sources.select_related("site").prefetch_related(keys).order_by("pk"))
     ids = [source.pk for source in found]
     ever, day, used = (
         load_source_counts(site_id, ids),

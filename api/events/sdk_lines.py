@@ -109,9 +109,11 @@ def list_lines(body: bytes, *, visitor_code: str = "", is_json: bool = False) ->
     """
     lines = list(read_lines(body, visitor_code=visitor_code, is_json=is_json))
     users = {line.visitor_code for line in lines if isinstance(line, SdkLine) and line.maps_to_itself}
+    if not users:
+        return lines
     return [
         replace(line, visitor_code=None, user=line.visitor_code)
-        if users and isinstance(line, SdkLine) and line.visitor_code in users
+        if isinstance(line, SdkLine) and line.visitor_code in users
         else line
         for line in lines
     ]

@@ -13,6 +13,7 @@ from api.models import SdkConfiguration, Site
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
 from cohorts.models import CustomData
+from cohorts.segment_tables import Segment
 from goals.flags.models import Environment, FeatureFlag
 from goals.flags.saving import PRODUCTION, switch
 
@@ -50,7 +51,7 @@ def delete_flag(flag: FeatureFlag, *, actor: Actor, now: datetime) -> None:
         flag.delete()
 
 
-def read_again(row: FeatureFlag | Environment | CustomData) -> None:
+def read_again(row: FeatureFlag | Environment | CustomData | Segment) -> None:
     """Read a row again, because another request may have changed or deleted it before this one had the lock.
 
     Raises Http404 if it was deleted.

@@ -1,6 +1,6 @@
 """Goalpost's own segments of visitors, judged by the evaluator at the moment of a request.
 
-A stored membership would not know the custom data that a request brings.
+Stored memberships are not used, because they do not include the custom data of the request.
 """
 
 from collections.abc import Mapping, Sequence

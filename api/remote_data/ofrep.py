@@ -209,7 +209,7 @@ async def _read(request: Request, place: tuple[str, str]) -> Question:
     named = (register[3] for name in CODES if (register := person.get(name)) is not None)
     codes = (code, *(text for text in named if isinstance(text, str)))
     rows = await batcher().call(Visitor(site.id, codes), timeout=PATIENCE)
-    # A variation tells whether a trait matches.
+    # Hide private traits from a reader without a token, because the variation would reveal whether one matches.
     reader = Reader(site.public_traits if is_anonymous else None, company_is_group=site.company_is_group)
     filled = [FilledCustomData(*row) for row in rows if row[1]]
     given = read_given(context, flags.indexes)

@@ -46,16 +46,16 @@ def compose_segments(imported: Sequence[Document], own: Sequence[CompiledSegment
         for segment in own
         if segment.id in said
     }
-    by_id: dict[int, Document] = {**documents, **{segment["id"]: segment for segment in imported}}
+    brought = {segment["id"]: segment for segment in imported}
+    by_id: dict[int, Document] = {**documents, **brought}
     withheld = find_withheld(by_id)
     leaves = {segment.id: {"id": segment.id, "conditionsData": {"firstLevel": ()}} for segment in own}
-    beyond = find_withheld({**leaves, **{segment["id"]: segment for segment in imported}})
-    numbers = {segment["id"] for segment in imported}
+    beyond = find_withheld({**leaves, **brought})
     return SdkSegments(
         frozenset(leaves),
         [by_id[id_] for id_ in sorted(by_id) if id_ not in withheld],
-        frozenset(withheld & numbers),
-        reasons | dict.fromkeys(sorted(withheld - numbers), TOO_DEEP),
+        frozenset(withheld & brought.keys()),
+        reasons | dict.fromkeys(sorted(withheld - brought.keys()), TOO_DEEP),
         [segment for segment in imported if segment["id"] not in beyond],
     )
 

@@ -5,14 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
-from django.http import Http404
 
 from api.digest.segments import find_counted_goals
 from api.models import Site, Source
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
+from api.remote_data.configuration_changes import read_again
 from api.remote_data.sdk_segments import take_free_id
 from cohorts.models import CustomData
 from cohorts.segment_tables import Segment
@@ -20,7 +19,7 @@ from cohorts.segments import saving
 from cohorts.segments.conditions import Conditions, read_conditions
 from cohorts.segments.saving import SegmentInUseError
 from cohorts.segments.validation import ConditionFault, KnownReferences, read_and_check
-from goals.flags.models import FeatureFlag
+from goals.flags.usage import find_flags_by_segment
 from goals.models import Goal
 
 Actor = User | AnonymousUser | str
@@ -87,7 +86,8 @@ def change_segment(segment: Segment, given: Mapping[str, Any], *, actor: Actor, 
     site = segment.site
     with transaction.atomic():
         note_configuration_changed(site.pk, now=now)
-        before = fields_of(_read_again(segment))
+        read_again(segment)
+        before = fields_of(segment)
         fields = {**before, **given}
         checked = (
             read_conditions(fields["conditions"])
@@ -116,33 +116,20 @@ def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
     site = segment.site
     with transaction.atomic():
         note_configuration_changed(site.pk, now=now)
-        before = fields_of(_read_again(segment))
+        read_again(segment)
+        before = fields_of(segment)
         filled = CustomData.objects.filter(
             site=site, filled_from=CustomData.Filling.SEGMENT, filling=str(segment.pk)
         ).first()
         if filled is not None:
             raise SegmentInUseError(f"The custom data {filled.index} is filled from this segment. Change that first.")
         id_ = segment.pk
-        if flags := find_flags_of(site.pk, id_):
+        if flags := find_flags_by_segment(site.pk).get(id_):
             raise SegmentInUseError(f"The flag “{flags[0]}” targets this segment. Change that first.")
         saving.remove(segment)
         write_audit(actor, site, f"Deleted the segment {id_}", before, None)
 
 
-def find_flags_of(site_id: int, segment_id: int) -> list[str]:
-    """Return the keys of the flags with a rule for this segment. One query."""
-    flags = FeatureFlag.objects.filter(site_id=site_id, document__rules__contains=[{"segmentId": segment_id}])
-    return list(flags.values_list("key", flat=True))
-
-
 def fields_of(segment: Segment) -> dict[str, Any]:
     """Return the editable fields of a segment as JSON."""
     return {name: getattr(segment, name) for name in ("name", "description", "conditions")}
-
-
-def _read_again(segment: Segment) -> Segment:
-    try:
-        segment.refresh_from_db()
-    except ObjectDoesNotExist as error:
-        raise Http404 from error
-    return segment

@@ -135,7 +135,7 @@ class Segments(ViewSet):
         operation_id="changeSegment", request=ChangedSegment, responses=answers(200, SegmentShape, 400, 403, 404, 409)
     )
     def partial_update(self, request: Request, segment_id: int) -> Response:
-        """Change a segment. With other conditions its members are found again, and those of before count no more."""
+        """Change a segment. If its conditions change, members are found again and the old ones stop counting."""
         segment = find_segment(request, segment_id)
         change = ChangedSegment(data=request.data, partial=True)
         change.is_valid(raise_exception=True)

@@ -145,7 +145,7 @@ def remove_segment(request: HttpRequest, site: Site, segment_id: int) -> HttpRes
             title=f"Delete the segment “{segment.name}”",
             facts=[
                 f"{count_of(report.members, 'person is', 'people are')} in it.",
-                "Remote data and common no longer name it: experiments that target it find no one.",
+                "Remote data and common no longer list it, so that experiments that target it reach no one.",
             ],
             warning="Its members, entries and exits are deleted, too. This can't be undone.",
             action="Delete segment",

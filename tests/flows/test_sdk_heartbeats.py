@@ -20,7 +20,7 @@ from cohorts.models import Identity
 from goals.models import Goal
 from goals.visit_facts import VisitHolder
 from goals.visit_models import VisitActivity, VisitFact
-from tests.support.sdk import conversion, custom_data, line, post_lines, send_lines
+from tests.support.sdk import conversion, custom_data, flush_activity, line, post_lines, send_lines
 from tests.support.verifying import found_by_verify
 from tests.world import World
 
@@ -30,16 +30,9 @@ STATIC: dict[str, Any] = {"browserIndex": 0, "browserVersion": 156, "osIndex": 3
 @pytest.fixture(autouse=True)
 def _empty_memory() -> Iterator[None]:
     last_facts().clear()
-    with connect() as connection:
-        activity_buffer().flush(connection)
+    flush_activity()
     yield
     last_facts().clear()
-
-
-def flush() -> None:
-    """Write the signs of activity, as the nudger's thread does every few seconds."""
-    with connect() as connection:
-        activity_buffer().flush(connection)
 
 
 def stored() -> list[str]:
@@ -48,7 +41,7 @@ def stored() -> list[str]:
 
 def load_activity(world: World) -> VisitActivity:
     """Return the only stretch of the site. Other tests' signs may be written late."""
-    flush()
+    flush_activity()
     return VisitActivity.objects.get(site=world.site)
 
 
@@ -58,7 +51,7 @@ def beat(world: World, **parameters: Any) -> None:
 
 def make_older(**span: float) -> None:
     """Move all that is known of visits into the past."""
-    flush()
+    flush_activity()
     earlier = timedelta(**span)
     VisitFact.objects.update(occurred_at=F("occurred_at") - earlier)
     VisitActivity.objects.update(started_at=F("started_at") - earlier, last_at=F("last_at") - earlier)
@@ -69,7 +62,7 @@ def make_older(**span: float) -> None:
 def test_heartbeats__of_an_open_page__are_one_message_and_one_stretch(world: World, forgets: bool) -> None:  # noqa: FBT001
     beat(world)
     for _ in range(5):
-        flush()
+        flush_activity()
         if forgets:  # another process answers
             last_facts().clear()
         beat(world)
@@ -102,7 +95,7 @@ def test_heartbeat__after_thirty_minutes_of_silence__is_a_fact_of_a_new_visit(wo
     beat(world)
     make_older(minutes=30)
     beat(world)
-    flush()
+    flush_activity()
 
     assert stored() == ["static_data"] * 2
     assert VisitActivity.objects.filter(site=world.site).count() == 2
@@ -223,12 +216,12 @@ def test_activity__of_two_processes__is_one_stretch(world: World) -> None:
 
 def test_activity__of_an_erased_person__is_not_written(world: World) -> None:
     send_lines(world, line("page", href="/"))
-    flush()
+    flush_activity()
     erase(world.site, "v1", by="ada", now=datetime.now(UTC))
     assert not VisitActivity.objects.filter(site=world.site).exists()
 
     post_lines(world, line("activity"), line("activity", "v2"))
-    flush()
+    flush_activity()
 
     assert load_activity(world).visitor_code == "v2"
 
@@ -254,7 +247,7 @@ def test_activity__before_and_after_a_stretch_of_another_process__extends_it_bot
 
     for at in (before, after, now + timedelta(hours=1)):
         activity_buffer().touch(world.site.pk, VisitHolder("v1", is_user=False), at)
-    flush()
+    flush_activity()
 
     stretches = VisitActivity.objects.filter(site=world.site).order_by("started_at")
     assert list(stretches.values_list("started_at", "last_at")) == [

@@ -232,6 +232,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_htmx",  # its static files
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",

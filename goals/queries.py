@@ -106,12 +106,22 @@ def filter_goals(site_id: int, goal_filter: GoalFilter) -> QuerySet[Goal]:
     return goals
 
 
-def list_goal_conversions(goal: Goal, *, after: ConversionPosition | None, limit: int) -> list[Conversion]:
+def list_goal_conversions(
+    goal: Goal,
+    *,
+    after: ConversionPosition | None,
+    limit: int,
+    begin: datetime | None = None,
+    end: datetime | None = None,
+) -> list[Conversion]:
     """Return a page of the conversions of a goal and of the goals merged into it, newest first, without properties.
 
+    `begin` and `end` limit them to those from one time until before another.
     Two queries, however deep the page, and one more for each merged goal, because the index has the order of one goal.
     """
     conversions = Conversion.objects.filter(site_id=goal.site_id)
+    conversions = conversions.filter(occurred_at__gte=begin) if begin else conversions
+    conversions = conversions.filter(occurred_at__lt=end) if end else conversions
     members = load_member_ids(goal.site_id, [goal])[goal.pk]
     pages = (_page(conversions.filter(goal=id_), after=after, limit=limit) for id_ in members)
     newest = sorted(

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Tone = Literal["", "warn", "bad", "strong"]  # a colour of pages.css, or the next shade
+Tone = Literal["", "good", "warn", "bad", "strong"]  # a colour of pages.css, or the next shade
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.goals.detail import find_goal, name_sources
 from api.pages.query_form import QueryForm
-from api.pages.spans import Span, read_span
+from api.pages.ranges import Range, make_control, read_range
 from goals.models import Goal
 from goals.queries import load_property_names
 
@@ -57,7 +57,7 @@ class BreakdownForm(QueryForm):
 def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
     """Show a goal's conversions of some days by what they carried, or by who converted."""
     goal = find_goal(site, goal_id)
-    span = read_span(request.GET, now=timezone.now())
+    span = read_range(request, site, now=timezone.now())
     query = BreakdownForm(request.GET)
     by, path = BreakdownBy(query.values["by"]), query.values["path"]
     only, trouble, unknown = query.find_only(site, goal)
@@ -76,6 +76,7 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         tab="breakdown",
         goal=goal,
         span=span,
+        control=make_control(span, request.GET),
         query=query,
         by=by,
         path=path,
@@ -115,7 +116,7 @@ def link_near(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
 
 
 def name_parts(
-    site: Site, goal: Goal, by: BreakdownBy, path: str, span: Span, *, only: VisitorFilter | None
+    site: Site, goal: Goal, by: BreakdownBy, path: str, span: Range, *, only: VisitorFilter | None
 ) -> dict[str, Any]:
     """Return the parts of a goal's conversions in a period, each with its name. Nine queries at most."""
     seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)

@@ -14,7 +14,7 @@ from api.pages.access import show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.goals.goal_list import find_patterns
 from api.pages.query_form import IdField, PlaceTimeField, QueryForm
-from api.pages.spans import read_span
+from api.pages.ranges import make_control, read_range
 from goals import catalogue
 from goals.models import Conversion, Goal
 from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions
@@ -56,7 +56,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     if goal.pk != goal_id:
         return redirect("pages:goal", site.sitecode, goal.pk)
     now = timezone.now()
-    span = read_span(request.GET, now=now)
+    span = read_range(request, site, now=now)
     trouble, points = span.trouble, list[SeriesPoint]()
     if not trouble:
         try:
@@ -79,6 +79,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         headline=headline,
         figures=[(label, {"value": value, "headline": value.headline(goal)}) for label, value in spans],
         span=span,
+        control=make_control(span, request.GET),
         steps=list(SeriesStep),
         trouble=trouble,
         chart=draw_conversions(goal, points, span.step),
@@ -90,21 +91,31 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
 
 @site_page()
 def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """Show a goal's conversions with their events, newest first."""
+    """Show a goal's conversions in a range with their events, newest first."""
     goal = find_goal(site, goal_id)
-    conversions = list_goal_conversions(goal, after=PlaceQuery(request.GET).place, limit=PAGE_CONVERSIONS + 1)
+    span = read_range(request, site, now=timezone.now())
+    conversions = list_goal_conversions(
+        goal,
+        after=PlaceQuery(request.GET).place,
+        limit=0 if span.trouble else PAGE_CONVERSIONS + 1,
+        begin=span.begin,
+        end=None if span.is_running else span.end,
+    )
     older = QueryDict(mutable=True)
-    if len(conversions) > PAGE_CONVERSIONS:
+    has_older = len(conversions) > PAGE_CONVERSIONS
+    if has_older:
         last = conversions[PAGE_CONVERSIONS - 1]
-        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk)})
+        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk), **span.parts})
     return show(
         request,
         "pages/goals/conversions.html",
         title=goal.name,
         tab="conversions",
         goal=goal,
+        trouble=span.trouble,
+        control=make_control(span, request.GET),
         rows=make_rows(site, conversions[:PAGE_CONVERSIONS]),
-        older=older.urlencode(),
+        older=older.urlencode() if has_older else "",
     )
 
 

@@ -25,7 +25,6 @@ SALT: Final = "api.pages.joining"  # invitations that were sent depend on it
 
 
 def invite(
-    request: HttpRequest,
     site: Site,
     username: str,
     role: Role,
@@ -33,11 +32,16 @@ def invite(
     inviter: "User | AnonymousUser",
     by: "User | AnonymousUser | str",
 ) -> str:
-    """Audit an invitation and return the address at which the user of this name may join a site, for DAYS."""
+    """Audit an invitation and return its token without the signature, which alone opens nothing."""
     newest = AuditEntry.objects.filter(site=site).order_by("-pk").values_list("pk", flat=True).first() or 0
     token = signing.dumps([site.pk, username, role, inviter.pk, newest], salt=SALT)
     write_audit(by, site, f"Invited {username}", None, {"role": role})
-    return f"{root_for(request)}{reverse('join', args=[token])}"
+    return token.rpartition(":")[0]
+
+
+def address_of(request: HttpRequest, unsigned: str) -> str:
+    """Return the address at which the invited user may join a site, for DAYS. It is the same at each call."""
+    return f"{root_for(request)}{reverse('join', args=[signing.Signer(salt=SALT).sign(unsigned)])}"
 
 
 def open_invitation(token: str, username: str) -> tuple[Site | None, str]:

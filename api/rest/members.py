@@ -116,14 +116,17 @@ class Invitations(APIView):
 
         def create(_secret: str) -> Mapping[str, Any]:
             by = caller_of(request).name
-            link = invitations.invite(request, site, username, role, inviter=inviter, by=by)
+            link = invitations.invite(site, username, role, inviter=inviter, by=by)
             expires_at = timezone.now() + timedelta(days=invitations.DAYS)
             shape: Mapping[str, Any] = InvitationShape(
                 {"username": username, "role": role, "link": link, "expiresAt": expires_at}
             ).data
             return shape
 
-        return idempotency.create_once(request, site, create)
+        def show_link(body: Mapping[str, Any], _secret: str) -> Mapping[str, Any]:
+            return {"link": invitations.address_of(request, body["link"])}
+
+        return idempotency.create_once(request, site, create, shown_once=show_link)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_datetime
 
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_site
-from api.models import AuditEntry, ManagementToken, Membership, TokenScope
+from api.models import AuditEntry, ManagementToken, Membership, StoredAnswer, TokenScope
 from tests.support.management_api import Caller, body, message, refusal
 from tests.support.rest_access import holder_of
 from tests.world import SITECODE, World, owner_of
@@ -187,3 +187,13 @@ def test_invitation__repeated_with_a_key__is_the_same_link(world: World, all_sco
 
     assert len(links) == 1
     assert AuditEntry.objects.filter(what="Invited eve").count() == 1
+
+
+def test_invitation__with_a_key__is_not_stored_as_it_opens_the_site(world: World, all_scopes: Caller) -> None:
+    key = {"idempotency-key": "once"}
+    link: str = body(all_scopes.ask("POST", INVITATIONS, {"username": "eve", "role": "owner"}, **key))["link"]
+
+    (stored,) = StoredAnswer.objects.values_list("answer", flat=True)
+
+    assert link.rstrip("/").rpartition(":")[2] not in stored  # its signature
+    assert "eve" in stored

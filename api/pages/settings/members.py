@@ -76,7 +76,8 @@ def show_invitation(request: HttpRequest, site: Site, username: str, role: str) 
     if problem:
         messages.error(request, problem)
         return redirect("pages:settings-members", site.sitecode)
-    link = invitations.invite(request, site, username, Role(role), inviter=request.user, by=request.user)
+    invitation = invitations.invite(site, username, Role(role), inviter=request.user, by=request.user)
+    link = invitations.address_of(request, invitation)
     return show(
         request,
         "pages/settings/invitation.html",

@@ -3,19 +3,24 @@
 Django finds them through `cohorts.models`.
 """
 
+from typing import Final
+
 from django.db import models
 
 import names
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
+
+NAME_LENGTH: Final = 255
+DESCRIPTION_LENGTH: Final = 1_000
 
 
 class Segment(SiteRow):
     """A named audience that conditions decide (cohorts.segments)."""
 
     site = SiteColumn("api.Site", on_delete=models.CASCADE, related_name="+")
-    name = models.CharField(max_length=255)
+    name = models.CharField(max_length=NAME_LENGTH)
     sort_key = names.sort_column("name")
-    description = models.TextField(max_length=1_000, blank=True)
+    description = models.TextField(max_length=DESCRIPTION_LENGTH, blank=True)
     conditions = models.JSONField(help_text="Groups of conditions: in each, at least one must hold.")
     version = models.PositiveIntegerField(default=1, help_text="Members of an earlier version do not count.")
     is_filled = models.BooleanField(default=False, help_text="Everybody was evaluated under this version.")

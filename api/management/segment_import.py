@@ -6,15 +6,13 @@ from typing import Any, Final
 
 from api.models import Site
 from api.remote_data.segment_changes import WrongConditionsError, create_segment
-from cohorts.segment_tables import Segment
+from cohorts.segment_tables import DESCRIPTION_LENGTH, NAME_LENGTH, Segment
 from cohorts.segments.conditions import write_conditions
 from cohorts.segments.saving import SegmentError
 from cohorts.segments.sdk_conditions import NotExpressibleError
 from cohorts.segments.sdk_reading import Ids, read_sdk_conditions
 
 ACTOR: Final = "manage.py import_kameleoon"
-NAME_LENGTH: Final = 255
-DESCRIPTION_LENGTH: Final = 1_000
 Row = Mapping[str, Any]
 
 

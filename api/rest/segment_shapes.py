@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_sc
 from rest_framework import serializers
 
 from api.insight.segments import SegmentReason, SegmentReport, SegmentState
+from cohorts.segment_tables import DESCRIPTION_LENGTH, NAME_LENGTH
 from cohorts.segments.conditions import write_condition
 from cohorts.segments.listing import ChangesOfDay, EntryOrExit, ListedMember
 
@@ -38,8 +39,8 @@ class ConditionsField(serializers.JSONField):
 class SegmentFields(serializers.Serializer[Any]):
     """The editable fields of a segment."""
 
-    name = serializers.CharField(max_length=255, help_text="Unique in the site: its key in remote data.")
-    description = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+    name = serializers.CharField(max_length=NAME_LENGTH, help_text="Unique in the site: its key in remote data.")
+    description = serializers.CharField(required=False, allow_blank=True, max_length=DESCRIPTION_LENGTH)
     conditions = ConditionsField(help_text=CONDITIONS_HELP)
 
 

@@ -1,11 +1,11 @@
 """`/api/segments` and `person/segments`: audiences by conditions, their members, and the reasons for one person."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -23,6 +23,7 @@ from api.remote_data.sdk_segments import explain_withheld
 from api.remote_data.segment_changes import WrongConditionsError, describe_fault
 from api.rest import idempotency
 from api.rest.access import audit_reading, caller_of, find_in_sites, open_site, visible_sites
+from api.rest.cursors import TimeCursorField, write_cursor
 from api.rest.people import PersonQuery
 from api.rest.reading import PageQuery, Query, first_row, page_headers
 from api.rest.schema import PAGE_HEADERS, answers
@@ -63,16 +64,7 @@ class HistoryQuery(Query):
 
 class SegmentEntryQuery(Query):
     limit = serializers.IntegerField(default=50, min_value=1, max_value=listing.PAGE)
-    cursor = serializers.CharField(required=False, help_text="`next` of the page before, unchanged.")
-
-    def validate_cursor(self, cursor: str) -> tuple[datetime, int]:
-        try:
-            at, id_ = msgspec.json.decode(cursor, type=tuple[datetime, int])
-        except (ValueError, msgspec.DecodeError) as error:
-            raise serializers.ValidationError("This is no cursor. Send `next` of the page before.") from error
-        if at.tzinfo is None or not 0 <= id_ < 2**63:
-            raise serializers.ValidationError("This is no cursor. Send `next` of the page before.")
-        return at, id_
+    cursor = TimeCursorField()
 
 
 @extend_schema(tags=["segments"])
@@ -121,10 +113,8 @@ class Segments(ViewSet):
                 segment_changes.create_segment(site, **fields, actor=caller_of(request).name, now=timezone.now())
             )
 
-        try:
+        with refusing_faults():
             return idempotency.create_once(request, site, create)
-        except (WrongConditionsError, SegmentError) as error:
-            raise refusal_of(error) from error
 
     @extend_schema(operation_id="readSegment", responses=answers(200, SegmentShape, 404))
     def retrieve(self, request: Request, segment_id: int) -> Response:
@@ -139,23 +129,19 @@ class Segments(ViewSet):
         segment = find_segment(request, segment_id)
         change = ChangedSegment(data=request.data, partial=True)
         change.is_valid(raise_exception=True)
-        try:
+        with refusing_faults():
             saved = segment_changes.change_segment(
                 segment, change.validated_data, actor=caller_of(request).name, now=timezone.now()
             )
-        except (WrongConditionsError, SegmentError) as error:
-            raise refusal_of(error) from error
         return Response(shape(saved))
 
     @extend_schema(operation_id="deleteSegment", responses=answers(204, None, 403, 404, 409))
     def destroy(self, request: Request, segment_id: int) -> Response:
         """Delete a segment with its members and history. One that others need is 409."""
-        try:
+        with refusing_faults():
             segment_changes.delete_segment(
                 find_segment(request, segment_id), actor=caller_of(request).name, now=timezone.now()
             )
-        except SegmentError as error:
-            raise refusal_of(error) from error
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -171,12 +157,10 @@ class SegmentPreview(APIView):
         fields: dict[str, Any] = draft.validated_data
         segment = find_segment(request, fields["segment_id"]) if "segment_id" in fields else None
         site = segment.site if segment is not None else open_site(request, sitecode=fields.get("sitecode"))
-        try:
+        with refusing_faults():
             conditions = segment_changes.check_conditions(
                 site.pk, fields["conditions"], segment_id=fields.get("segment_id")
             )
-        except WrongConditionsError as error:
-            raise refusal_of(error) from error
         preview = segments.preview(site, conditions, segment=segment, now=timezone.now())
         audit_reading(request, {site.pk})
         samples = ("sample", "entering_sample", "leaving_sample")
@@ -235,7 +219,7 @@ class SegmentEntries(APIView):
         limit = query["limit"]
         found = listing.list_changes(segment, before=query.get("cursor"), limit=limit + 1)
         page = found[:limit]
-        cursor = msgspec.json.encode((page[-1].at, page[-1].id)).decode() if len(found) > limit else None
+        cursor = write_cursor(page[-1].at, page[-1].id) if len(found) > limit else None
         audit_reading(request, {segment.site_id})
         return Response(SegmentEntriesShape({"results": page, "next": cursor}).data)
 
@@ -277,8 +261,16 @@ def shape_key(key: IdentityKey) -> dict[str, str]:
     return {"kind": str(Identity.Kind(key[0]).label), "value": key[1]}
 
 
+@contextmanager
+def refusing_faults() -> Iterator[None]:
+    """Answer 400 or 409 to a segment that cannot be saved or deleted."""
+    try:
+        yield
+    except (WrongConditionsError, SegmentError) as error:
+        raise refusal_of(error) from error
+
+
 def refusal_of(error: WrongConditionsError | SegmentError) -> Exception:
-    """Return the answer to a segment that cannot be saved or deleted: 400 or 409."""
     match error:
         case WrongConditionsError():
             return serializers.ValidationError({"conditions": [describe_fault(fault) for fault in error.faults]})

@@ -15,17 +15,15 @@ from rest_framework.viewsets import ViewSet
 
 from api.remote_data import segment_changes
 from api.remote_data.sdk_segments import find_sdk_segments
-from api.remote_data.segment_changes import WrongConditionsError
 from api.rest import idempotency
 from api.rest.access import caller_of, open_site
 from api.rest.automation.lists import AutomationQuery, Row, named_sites, page_of
 from api.rest.schema import PAGE_HEADERS, answers
 from api.rest.segment_shapes import CONDITIONS_HELP, ConditionsField
-from api.rest.segments import find_segment, refusal_of
+from api.rest.segments import find_segment, refusing_faults
 from cohorts.models import CustomData
-from cohorts.segment_tables import Segment
+from cohorts.segment_tables import DESCRIPTION_LENGTH, NAME_LENGTH, Segment
 from cohorts.segments.conditions import write_conditions
-from cohorts.segments.saving import SegmentError
 from cohorts.segments.sdk_conditions import NotExpressibleError
 from cohorts.segments.sdk_reading import Ids, read_sdk_conditions
 
@@ -49,8 +47,8 @@ class ConditionsDataField(serializers.JSONField):
 class AutomationSegmentFields(serializers.Serializer[Any]):
     """The editable fields of a segment."""
 
-    name = serializers.CharField(max_length=255)
-    description = serializers.CharField(required=False, allow_blank=True, max_length=1_000)
+    name = serializers.CharField(max_length=NAME_LENGTH)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=DESCRIPTION_LENGTH)
     conditionsData = ConditionsDataField(
         source="conditions_data",
         required=False,
@@ -142,10 +140,8 @@ class AutomationSegments(ViewSet):
             )
             return shape_one(segment)
 
-        try:
+        with refusing_faults():
             return idempotency.create_once(request, site, create)
-        except (WrongConditionsError, SegmentError) as error:
-            raise refusal_of(error) from error
 
     @extend_schema(operation_id="automationReadSegment", responses=answers(200, AutomationSegmentShape, 404))
     def retrieve(self, request: Request, segment_id: int) -> Response:
@@ -179,23 +175,19 @@ class AutomationSegments(ViewSet):
         # A client that sends what it read means the other fields.
         given = {name: fields[name] for name in before if name in fields and fields[name] != before[name]}
         changed: dict[str, Any] = {name: fields[name] for name in ("name", "description") if name in fields}
-        try:
+        with refusing_faults():
             if given:
                 changed["conditions"] = read_given(segment.site_id, given)
             saved = segment_changes.change_segment(segment, changed, actor=caller_of(request).name, now=timezone.now())
-        except (WrongConditionsError, SegmentError) as error:
-            raise refusal_of(error) from error
         return Response(shape_one(saved))
 
     @extend_schema(operation_id="automationDeleteSegment", responses=answers(204, None, 403, 404, 409))
     def destroy(self, request: Request, segment_id: int) -> Response:
         """Delete a segment with its members. One that others need is 409."""
-        try:
+        with refusing_faults():
             segment_changes.delete_segment(
                 find_segment(request, segment_id), actor=caller_of(request).name, now=timezone.now()
             )
-        except SegmentError as error:
-            raise refusal_of(error) from error
         return Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -1,9 +1,11 @@
 """Changes of segments, each checked, with its entry in the audit log and a new version of `/v3`."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
@@ -31,6 +33,10 @@ class WrongConditionsError(Exception):
     def __init__(self, faults: Sequence[ConditionFault]) -> None:
         super().__init__(" ".join(describe_fault(fault) for fault in faults))
         self.faults = faults
+
+
+class ChangedMeanwhileError(Exception):
+    """Raised if a segment is not as the person saw it who saves it."""
 
 
 def describe_fault(fault: ConditionFault) -> str:
@@ -77,11 +83,14 @@ def create_segment(site: Site, *, name: str, description: str, conditions: Any, 
     return segment
 
 
-def change_segment(segment: Segment, given: Mapping[str, Any], *, actor: Actor, now: datetime) -> Segment:
+def change_segment(
+    segment: Segment, given: Mapping[str, Any], *, actor: Actor, now: datetime, seen: str | None = None
+) -> Segment:
     """Save the fields that are given, and return the segment. If its conditions change, its members are found again.
 
-    Fields that are not given keep what another request saved meanwhile. Raises WrongConditionsError, SegmentError, and
-    Http404 if the segment was deleted meanwhile.
+    Fields that are not given keep what another request saved meanwhile. With `seen`, the `state_of` the segment that a
+    person saw, raises ChangedMeanwhileError if another one changed it since. Raises WrongConditionsError, SegmentError,
+    and Http404 if the segment was deleted meanwhile.
     """
     site = segment.site
     with transaction.atomic():
@@ -89,6 +98,8 @@ def change_segment(segment: Segment, given: Mapping[str, Any], *, actor: Actor, 
         read_again(segment)
         before = fields_of(segment)
         fields = {**before, **given}
+        if seen is not None and seen != state_of(segment) and fields != before:
+            raise ChangedMeanwhileError
         checked = (
             read_conditions(fields["conditions"])
             if fields["conditions"] == segment.conditions
@@ -128,6 +139,11 @@ def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
             raise SegmentInUseError(f"The flag “{flags[0]}” targets this segment. Change that first.")
         saving.remove(segment)
         write_audit(actor, site, f"Deleted the segment {id_}", before, None)
+
+
+def state_of(segment: Segment) -> str:
+    """Return a text that differs once the editable fields of a segment differ."""
+    return hashlib.sha256(msgspec.json.encode(fields_of(segment), order="deterministic")).hexdigest()[:16]
 
 
 def fields_of(segment: Segment) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from django.http import QueryDict
 from hypothesis import given
+from hypothesis import strategies as st
 
 from api.pages.people.segment_drafts import (
     SegmentDraft,
@@ -16,6 +17,7 @@ from api.pages.people.segment_drafts import (
     suggest_tests,
 )
 from api.pages.people.segment_form import read_segment
+from api.pages.people.segment_lines import read_lines, write_lines
 from cohorts.seen_traits import SeenTrait
 from cohorts.segments.conditions import (
     Conditions,
@@ -64,6 +66,16 @@ def test_conditions__through_the_form__come_back_the_same(conditions: Conditions
     for fault in draft.named_faults:  # of a second number that is smaller than the first
         assert "second number" in fault[1]
     assert read == wanted
+
+
+@given(st.lists(st.text(st.sampled_from('ab "\\\r\nnu0\u2028\t'), min_size=1)))
+def test_texts__typed_one_per_line__come_back_the_same(texts: list[str]) -> None:
+    assert read_lines(write_lines(texts).replace("\n", "\r\n")) == texts  # as a browser sends it
+
+
+@pytest.mark.parametrize("line", ["plan", '"in quotes"', "C:\\new", '"C:\\new', '"no \\JSON"'])
+def test_line__as_people_type_it__is_the_text(line: str) -> None:
+    assert read_lines(line) == [line]
 
 
 @pytest.mark.parametrize(

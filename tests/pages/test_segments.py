@@ -30,9 +30,9 @@ def people(world: World) -> World:
 
 
 def sent(form: dict[str, str], page: str) -> dict[str, str]:
-    """Return a form with the preview that a page showed."""
-    _, _, rest = page.partition('name="previewed" value="')
-    return {**form, "previewed": rest.partition('"')[0]}
+    """Return a form with the preview and the segment that a page showed."""
+    hidden = {name: page.partition(f'name="{name}" value="')[2].partition('"')[0] for name in ("previewed", "seen")}
+    return {**form, **hidden}
 
 
 def test_list__shows_members_state_and_what_uses_a_segment(people: World, enter: Enter) -> None:
@@ -165,6 +165,37 @@ def test_edit__of_the_name_alone__needs_no_preview(people: World, enter: Enter) 
     assert (segment.name, segment.version, segment.is_filled) == ("Professionals", 1, True)
     entry = AuditEntry.objects.get()
     assert (entry.before, entry.after) == ({"name": "Pros"}, {"name": "Professionals"})
+
+
+def test_edit__of_a_segment_that_another_person_changed__says_so_and_keeps_what_was_typed(
+    people: World, enter: Enter
+) -> None:
+    segment = make_segment(people.site, [PRO], name="Pros")
+    editor, page = enter("editor"), address(f"segments/{segment.pk}/edit/")
+    form = {**FORM, "name": "Mine", "0.0.texts": "pro", "do": "save"}
+    mine = sent(form, text_of(editor.get(page)))
+    assert enter("owner").post(page, {**form, "name": "Theirs"}).status_code == 302
+
+    answer: Any = editor.post(page, mine)
+
+    text = answer.getvalue().decode()
+    assert answer.status_code == 409
+    assert "Another person changed this segment after you opened it." in text
+    assert 'name="name" value="Mine"' in text
+    assert Segment.objects.get().name == "Theirs"
+    assert editor.post(page, sent(form, text)).status_code == 302
+    assert Segment.objects.get().name == "Mine"
+
+
+def test_edit__to_what_another_person_saved_meanwhile__is_no_conflict(people: World, enter: Enter) -> None:
+    segment = make_segment(people.site, [PRO], name="Pros")
+    editor, page = enter("editor"), address(f"segments/{segment.pk}/edit/")
+    form = {**FORM, "name": "Ours", "0.0.texts": "pro", "do": "save"}
+    mine = sent(form, text_of(editor.get(page)))
+
+    assert enter("owner").post(page, form).status_code == 302
+
+    assert editor.post(page, mine).status_code == 302
 
 
 def test_form__with_faults__names_each_and_keeps_what_was_typed(people: World, enter: Enter) -> None:

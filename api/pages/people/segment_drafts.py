@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.http import QueryDict
 
+from api.pages.people.segment_lines import write_lines
 from cohorts.custom_data import parse_trait_path
 from cohorts.seen_traits import SeenTrait
 from cohorts.segments.conditions import Conditions, write_conditions
@@ -172,6 +173,7 @@ class SegmentDraft:
     name_fault: str = ""
     description_fault: str = ""
     faults: list[str] = field(default_factory=list)  # of the whole segment
+    is_outdated: bool = False  # another person changed the segment after the form was opened
 
     @property
     def named_faults(self) -> list[tuple[str, str]]:
@@ -269,7 +271,7 @@ def _draft_of(group: int, place: int, value: Mapping[str, Any], names: Reference
         name = names.goals.get(value["goal"], "")
         fields["goal"] = name if name and not name.isdigit() else str(value["goal"])
     fields["persona"] = value.get("name", "")
-    fields["ids"] = "\n".join(value.get("ids", ()))
+    fields["ids"] = write_lines(value.get("ids", ()))
     if "test" in value:
         fields.update(_fields_of_test(value["test"]))
     return draft
@@ -282,7 +284,7 @@ def _fields_of_test(test: Mapping[str, Any]) -> dict[str, str]:
     if kind == "boolean":
         return {"test": f"boolean.{'true' if test['isTrue'] else 'false'}"}
     how = test.get("how") or {"text": "equals", "list": "any"}[kind]
-    fields = {"test": f"{kind}.{how}", "texts": "\n".join(test.get("texts", ()))}
+    fields = {"test": f"{kind}.{how}", "texts": write_lines(test.get("texts", ()))}
     fields |= {name: str(test[name]) for name in ("number", "most", "date") if test.get(name) is not None}
     return fields | ({"days": _write_days(test["days"])} if test.get("days") is not None else {})
 

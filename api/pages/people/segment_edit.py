@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from django.contrib import messages
@@ -18,15 +18,13 @@ from api.pages.people.segment_drafts import KINDS, SegmentDraft, draft_of, new_d
 from api.pages.people.segment_form import read_segment
 from api.pages.people.segment_pickers import find_goals, load_names, load_pickers
 from api.remote_data import segment_changes
+from api.remote_data.segment_changes import state_of
 from cohorts.changes import IdentityKey
-from cohorts.segment_tables import Segment
+from cohorts.segment_tables import DESCRIPTION_LENGTH, NAME_LENGTH, Segment
 from cohorts.segments.conditions import Conditions, read_conditions, write_conditions
 from cohorts.segments.evaluation import Judgement
 from cohorts.segments.saving import Preview, SegmentError, SegmentNameTakenError
 from cohorts.segments.sentences import ReferenceNames, describe
-
-NAME_LENGTH: Final = 255
-DESCRIPTION_LENGTH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,8 @@ def edit_segment(request: HttpRequest, site: Site, segment_id: int | None = None
         saved = save(request, site, segment, draft, conditions)
         if saved is not None:
             return redirect("pages:segment", site.sitecode, saved.pk)
-        return show_form(request, site, segment, draft, may_save=True, previewed=previewed, status=400)
+        status = 409 if draft.is_outdated else 400
+        return show_form(request, site, segment, draft, may_save=True, previewed=previewed, status=status)
     preview = segments.preview(site, conditions, segment=segment, now=timezone.now())
     return show_form(
         request,
@@ -100,9 +99,12 @@ def save(
             messages.success(request, f"Segment “{saved.name}” created. A worker is looking for its members.")
         else:
             before = segment.version
-            saved = segment_changes.change_segment(segment, given, actor=actor, now=now)
+            seen = request.POST.get("seen")
+            saved = segment_changes.change_segment(segment, given, actor=actor, now=now, seen=seen)
             renewed = " A worker is looking for its members." if saved.version != before else ""
             messages.success(request, f"Segment “{saved.name}” saved.{renewed}")
+    except segment_changes.ChangedMeanwhileError:
+        draft.is_outdated = True
     except SegmentNameTakenError as error:
         draft.name_fault = str(error)
     except (SegmentError, segment_changes.WrongConditionsError) as error:  # another request removed what it names
@@ -124,6 +126,9 @@ def show_form(
     **context: Any,
 ) -> HttpResponseBase:
     pickers = load_pickers(site, draft, segment=segment)
+    seen = state_of(segment) if segment is not None else ""
+    if request.method == "POST" and not draft.is_outdated:  # otherwise this page says so, and the next one may save
+        seen = request.POST.get("seen", seen)
     # A preview shows the form as it was read: another test would not be the one that was previewed.
     suggest_tests(draft, {"trait": pickers.traits, "groupTrait": pickers.group_traits} if suggests else {})
     return show(
@@ -135,6 +140,7 @@ def show_form(
         pickers=pickers,
         kinds=list(KINDS.items()),
         may_save=may_save,
+        seen=seen,
         status=status,
         **context,
     )

@@ -16,6 +16,7 @@ from api.pages.people.segment_drafts import (
     ConditionDraft,
     SegmentDraft,
 )
+from api.pages.people.segment_lines import read_lines
 from cohorts.custom_data import parse_trait_path
 from cohorts.segments.conditions import Condition, Conditions, GroupCondition
 from cohorts.segments.validation import ConditionFault, KnownReferences, find_faults
@@ -188,8 +189,3 @@ def _read_decimal(fields: Fields, name: str, *, is_whole: bool = False) -> Decim
             name, "Enter a whole number, for example 3." if is_whole else "Enter a number, for example 30 or 9.5."
         )
     return number
-
-
-def read_lines(text: str) -> list[str]:
-    """Return the lines of a text without empty ones."""
-    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]

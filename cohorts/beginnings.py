@@ -9,40 +9,41 @@ from typing import Final
 
 from django.db import connection
 
+from cohorts.changes import IdentityKey
 from cohorts.models import Identity
 
 MOST_LOOKS: Final = 100  # into the index: most beginnings need two or three
 # In this order, because otherwise the planner would sort all ids that follow.
 LOOK: Final = """
-SELECT i.kind, i.id, i.value
+SELECT i.kind, i.value
   FROM unnest(%(kinds)b::smallint[], %(beginnings)b::text[]) AS k (kind, beginning), LATERAL (
-    SELECT kind, id, value FROM cohorts_identity
+    SELECT kind, value FROM cohorts_identity
      WHERE site_id = %(site)b AND kind = k.kind AND value >= k.beginning ORDER BY kind, value LIMIT %(limit)b
   ) AS i
 """
 
 
-def find_by_beginning(site_id: int, text: str, *, limit: int) -> list[int]:
+def find_by_beginning(site_id: int, text: str, *, limit: int) -> list[IdentityKey]:
     """Return identities whose ids begin with the text, in the order of their lower-case ids. A query for each look.
 
     If more than the limit begin so, the first by code points of each spelling are candidates.
     """
     letters = [spell(letter) for letter in text]
     sought: dict[int, str] = dict.fromkeys(Identity.Kind.values, "".join(letter[0] for letter in letters))
-    found: list[tuple[str, int]] = []
+    found: list[tuple[str, int]] = []  # value and kind
     for _ in range(MOST_LOOKS):
         if not sought:
             break
         rows = _look(site_id, sought, limit=limit)
         sought = {}
         for kind, of_kind in rows.items():
-            others = [value for _, value in of_kind if not begins(value, letters)]
-            found += [(value, id_) for id_, value in of_kind if begins(value, letters)]
+            others = [value for value in of_kind if not begins(value, letters)]
+            found += [(value, kind) for value in of_kind if begins(value, letters)]
             if others or len(of_kind) == limit:
-                beginning = next_beginning(others[0] if others else of_kind[-1][1], letters)
+                beginning = next_beginning(others[0] if others else of_kind[-1], letters)
                 sought |= {} if beginning is None else {kind: beginning}
     first = sorted(dict.fromkeys(found), key=lambda each: (each[0].lower(), each[0]))[:limit]
-    return [id_ for _, id_ in first]
+    return [(kind, value) for value, kind in first]
 
 
 def spell(letter: str) -> str:
@@ -67,12 +68,12 @@ def begins(value: str, letters: Sequence[str]) -> bool:
     return len(value) >= len(letters) and all(map(str.__contains__, letters, value))
 
 
-def _look(site_id: int, sought: Mapping[int, str], *, limit: int) -> dict[int, list[tuple[int, str]]]:
-    """Return the next ids and values of each kind from a beginning on. One query."""
-    found: dict[int, list[tuple[int, str]]] = {}
+def _look(site_id: int, sought: Mapping[int, str], *, limit: int) -> dict[int, list[str]]:
+    """Return the next values of each kind from a beginning on. One query."""
+    found: dict[int, list[str]] = {}
     with connection.cursor() as cursor:
         kinds, beginnings = list(sought), list(sought.values())
         cursor.execute(LOOK, {"site": site_id, "kinds": kinds, "beginnings": beginnings, "limit": limit})
-        for kind, id_, value in cursor.fetchall():
-            found.setdefault(kind, []).append((id_, value))
+        for kind, value in cursor.fetchall():
+            found.setdefault(kind, []).append(value)
     return found

@@ -1,4 +1,4 @@
-"""Members of personas and groups: persons, each once, whatever identifier an event named.
+"""Members of personas and groups, and people with a trait: each once, whatever identifier an event named.
 
 A person is a member if the joined facts of all identities say so, as in remote data. One identity alone decides
 nothing: a visitor may enter as a device and leave as a user, or enter as both.
@@ -15,6 +15,7 @@ from django.db import connection
 from cohorts import merge, remote_data
 from cohorts.models import SIZE, Identity
 from cohorts.reserved_traits import company_id
+from cohorts.segments.facts import as_texts
 
 MOST_SCANNED: Final = 20_000  # identities that a page of members examines
 MOST_JOINED: Final = 200  # of these, joined with the rest of their person
@@ -23,6 +24,7 @@ MOST_WALKED: Final = 20_000  # identities of all persons together: some 0.3 s; o
 MOST_BYTES: Final = 33_554_432  # of the registers of these and of the rest of their persons
 PAGE: Final = 50
 
+Of = Literal["personas", "group", "traits"]
 Key = tuple[int, str]  # (kind, value) of an identity
 Path = tuple[str, ...]  # of what is read of an identity's registers
 
@@ -111,23 +113,25 @@ def sizes(site_id: int) -> tuple[dict[str, int], bool]:
 
 def find_members(
     site_id: int,
-    of: Literal["personas", "group"],
+    of: Of,
     name: str,
     *,
     after: Key | None,
     limit: int = PAGE,
     company_is_group: bool = False,
+    value: str = "",
 ) -> MemberPage:
-    """Return a page of the persons who are in a persona or a group, as their remote data says.
+    """Return a page of the persons in a persona or a group, or with a value of a trait, as their remote data says.
 
     A page orders persons by their first identity, by kind and value, whose own registers make it a member. At most
     20,000 identities are read and 200 of them joined with their persons. So a page may be short or empty although more
     follow. With `company_is_group` a company is the group of a person without a group call. Three queries.
     """
-    paths: list[Path] = [("personas", name)]
+    paths: list[Path] = [("traits" if of == "traits" else "personas", name)]
     if of == "group":
         paths = [("group",), *([("traits", "company")] if company_is_group else [])]
     asked = {"site": site_id, "name": name, "kind": after[0] if after else 0, "value": after[1] if after else ""}
+    asked["sought"] = value
     seed = f"""
         SELECT * FROM (
             SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size,
@@ -143,8 +147,8 @@ def find_members(
     persons, joined = _persons(seed, asked | bounds, paths)
     for seeds, person in persons:
         candidates += seeds
-        since = _since(_join(person), of, name, company_is_group=company_is_group)
-        saying = [key for key, said in person.items() if _says_so(said.registers, of, name)]
+        since = _since(_join(person), of, name, value, company_is_group=company_is_group)
+        saying = [key for key, said in person.items() if _says_so(said.registers, of, name, value)]
         # A person whose first identity is on an earlier page was listed there.
         if since is not None and (first := min(saying, key=_order)) in seeds:
             root = _root(person)
@@ -158,24 +162,10 @@ def find_members(
     return MemberPage(members, _place_after(site_id, after, MOST_SCANNED))
 
 
-def find_roots(site_id: int, ids: Sequence[int]) -> list[int]:
-    """Return the root identity of each row's person, in the order of the rows."""
-    seed = f"""
-        SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size
-          FROM cohorts_identity i WHERE site_id = %(site)s AND id = ANY(%(ids)s) LIMIT %(joined)s
-    """
-    roots: dict[int, int] = {}
-    for seeds, person in (
-        _persons(seed, {"site": site_id, "ids": list(ids), "joined": len(ids)}, [("user",)])[0] if ids else ()
-    ):
-        root = person[_root(person)].id
-        roots |= {person[key].id: root for key in seeds}
-    return [roots[id_] for id_ in ids if id_ in roots]
-
-
 # True for an identity that is in by itself. A person who is in has at least one such identity.
 _CANDIDATE: Final = {
     "personas": "registers #> ARRAY['personas', %(name)s, '3'] = 'true'",
+    "traits": "registers #>> ARRAY['traits', %(name)s, '3'] = %(sought)s",
     "group": """
         CASE WHEN registers ? 'group' THEN registers #>> '{group,3}' = %(name)s
              ELSE %(company)s AND position(trim('"' FROM to_jsonb(%(name)s::text)::text)
@@ -184,25 +174,30 @@ _CANDIDATE: Final = {
 }
 
 
-def _says_so(registers: merge.Registers, of: str, name: str) -> bool:
+def _says_so(registers: merge.Registers, of: Of, name: str, value: str) -> bool:
     """Return True if these registers of one identity alone make it a member. Pure."""
     if of == "personas":
         return remote_data.memberships(registers).get(name, False)
+    if of == "traits":
+        return value in as_texts(registers.get("traits", {}).get(name, _NO_VALUE)[3])
     if "group" in registers:
         return bool(registers["group"][3] == name)
     return company_id({trait: register[3] for trait, register in registers.get("traits", {}).items()}) == name
 
 
-def _since(joined: merge.Registers, of: str, name: str, *, company_is_group: bool) -> int | None:
+_NO_VALUE: Final[merge.Register] = [0, 0, "", None]
+
+
+def _since(joined: merge.Registers, of: Of, name: str, value: str, *, company_is_group: bool) -> int | None:
     """Return the time in microseconds since which a joined person is a member, otherwise None. Pure."""
     register: merge.Register
-    if of == "personas":
-        is_in = remote_data.memberships(joined).get(name, False)
-        register = joined.get("personas", {}).get(name, [])
-    else:
+    if of == "group":
         profile = remote_data.profile(joined, remote_data.Reader(None, company_is_group=company_is_group))
         is_in = profile.get("groupId") == name
         register = joined.get("group") or joined.get("traits", {}).get("company", [])
+    else:
+        is_in = _says_so(joined, of, name, value)
+        register = joined.get(of, {}).get(name, _NO_VALUE)
     return register[0] if is_in else None
 
 
@@ -215,6 +210,34 @@ def _join(person: _Person) -> merge.Registers:
 def _order(key: Key) -> tuple[int, bytes]:
     """Return a key in the order of the database."""
     return key[0], key[1].encode()
+
+
+def list_roots(site_id: int, *, after: Key | None, limit: int) -> tuple[list[Key], Key | None]:
+    """Return identities that no other one owns, by kind and value, and the place of the next page. Two queries at most.
+
+    The page may be short although more follow, because MOST_SCANNED identities are read.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT kind, value FROM (
+                SELECT kind, value, parent_kind FROM cohorts_identity
+                 WHERE site_id = %(site)s AND (kind, value) > (%(kind)s, %(value)s)
+                 ORDER BY kind, value LIMIT %(most)s
+            ) AS seen WHERE parent_kind IS NULL ORDER BY kind, value LIMIT %(limit)s
+            """,
+            {
+                "site": site_id,
+                "kind": after[0] if after else 0,
+                "value": after[1] if after else "",
+                "most": MOST_SCANNED,
+                "limit": limit + 1,
+            },
+        )
+        keys = cursor.fetchall()
+    if len(keys) > limit:
+        return keys[:limit], keys[limit - 1]
+    return keys, _place_after(site_id, after, MOST_SCANNED)
 
 
 def _place_after(site_id: int, after: Key | None, most: int) -> Key | None:

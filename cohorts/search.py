@@ -1,23 +1,24 @@
 """Search for people by e-mail address, name, username or the beginning of an id."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from django.db import connection
 
 from cohorts import merge
 from cohorts.beginnings import find_by_beginning
-from cohorts.members import find_roots
-from cohorts.models import Identity, Username
+from cohorts.changes import IdentityKey
+from cohorts.models import Identity
 from cohorts.reserved_traits import full_name, unwrap_single
+from cohorts.segments.persons import find_roots
 
 # The traits that people are found by.
 FOUND_BY: Final = frozenset({"email", "username", "name", "firstName", "first_name", "lastName", "last_name"})
 TEXT_LENGTH: Final = 255
 MOST_WORDS: Final = 8  # of a text or of a search
 MOST_FOUND: Final = 50
-MOST_LOOKED_AT: Final = 10_000  # texts that begin with the first word of a search
+MOST_LOOKED_AT: Final = 10_000  # texts that begin with the longest word of a search for several
 LAST_CHARACTER: Final = "\U0010ffff"  # sorts after whatever may follow a beginning
 
 Texts = Mapping[int, Iterable[str]]  # by the row of an identity
@@ -66,52 +67,81 @@ def write(site_id: int, texts: Texts) -> None:
 def find_people(site_id: int, text: str) -> list[Identity]:
     """Return the persons that a text finds, 50 at most, each as its root identity without registers.
 
-    An exact id or username wins. Without one, the search finds names and ids that begin with the text, in any case,
-    with the words of a name in any order. Some eight queries, each by an index.
+    An exact id or username wins. Without one, the search finds names and ids that begin with the text. Some seven
+    queries, each by an index.
     """
-    matches = _find_exact(site_id, text) or _find_by_beginning(site_id, text)
-    roots = list(dict.fromkeys(find_roots(site_id, matches)))
-    identities = Identity.objects.filter(site_id=site_id).defer("registers").in_bulk(roots)
+    keys = find_keys(site_id, text)
+    found = find_roots(site_id, keys)
+    roots = list(dict.fromkeys(found[key] for key in keys if key in found))
+    values = [value for _, value in roots]
+    rows = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values, value__in=values).defer("registers")
+    identities = {(row.kind, row.value): row for row in (rows if roots else ())}
     return [identities[root] for root in roots if root in identities]
 
 
-def _find_exact(site_id: int, text: str) -> list[int]:
-    """Return the identities with this id, of any kind, or with this username. Three queries."""
-    ids = Identity.objects.filter(site_id=site_id, kind__in=Identity.Kind.values)
-    found = list(ids.filter(value=text).order_by("kind").values_list("pk", flat=True))
-    owner = Username.objects.filter(site_id=site_id, name=text).values_list("user_value", flat=True).first()
-    if owner is not None:
-        found += ids.filter(kind=Identity.Kind.USER, value=owner).values_list("pk", flat=True)
-    return found
+def find_keys(site_id: int, text: str, *, exact_wins: bool = True, limit: int = MOST_FOUND) -> list[IdentityKey]:
+    """Return the identities that a text finds: exact ids and usernames first, then names, then beginnings of ids.
 
-
-def _find_by_beginning(site_id: int, text: str) -> list[int]:
-    """Return the identities with names or ids that begin with the text, names first.
-
-    One query, and those of `find_by_beginning`.
+    Case and white space do not matter, and the words of a name may come in any order. If `exact_wins`, an exact id or
+    username is all that is found. Some four queries, each by an index.
     """
-    words = fold(text).split(" ")[:MOST_WORDS]
+    found = _find_exact(site_id, text)
+    if not (found and exact_wins):
+        words = fold(text).split(" ")[:MOST_WORDS]
+        by_name = _find_texts(site_id, [" ".join(words)], limit=limit) if words[0] else []
+        if not by_name and len(words) > 1:
+            by_name = _find_texts(site_id, sorted(words, key=len, reverse=True), limit=limit)
+        by_id = find_by_beginning(site_id, text, limit=limit) if len(by_name) < limit else []
+        found += [*by_name, *by_id]
+    return list(dict.fromkeys(found))[:limit]
+
+
+def _find_exact(site_id: int, text: str) -> list[IdentityKey]:
+    """Return the identities with this id, of any kind, then the user with this username. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT i.kind, i.value FROM cohorts_identity i
+             WHERE i.site_id = %(site)s AND i.kind IN (1, 2, 3) AND i.value = %(text)s
+             UNION ALL
+            SELECT i.kind, i.value FROM cohorts_username u
+              JOIN cohorts_identity i ON i.site_id = %(site)s AND i.kind = 1 AND i.value = u.user_value
+             WHERE u.site_id = %(site)s AND u.name = %(text)s
+            """,
+            {"site": site_id, "text": text},
+        )
+        return list(cursor.fetchall())
+
+
+def _find_texts(site_id: int, beginnings: Sequence[str], *, limit: int) -> list[IdentityKey]:
+    """Return the identities with a text for each of these beginnings, in the order of their texts for the first one.
+
+    One query. It looks at the texts with the first beginning, so the rarest should come first.
+    """
     also = "".join(
         f"""
         AND EXISTS (SELECT 1 FROM cohorts_searchtext t
                      WHERE t.site_id = %(site)s AND t.identity_id = first.identity_id AND t.text ~>=~ %(word_{number})s
                        AND t.text ~<~ %(end_{number})s)
         """
-        for number in range(1, len(words))
+        for number in range(1, len(beginnings))
     )
-    bounds = {f"word_{number}": word for number, word in enumerate(words)}
-    bounds |= {f"end_{number}": word + LAST_CHARACTER for number, word in enumerate(words)}
+    bounds = {f"word_{number}": word for number, word in enumerate(beginnings)}
+    bounds |= {f"end_{number}": word + LAST_CHARACTER for number, word in enumerate(beginnings)}
+    most = MOST_LOOKED_AT if also else limit * MOST_WORDS  # several texts of one identity may begin alike
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT DISTINCT ON (text, identity_id) identity_id FROM (
-                SELECT text, identity_id FROM cohorts_searchtext
-                 WHERE site_id = %(site)s AND text ~>=~ %(word_0)s AND text ~<~ %(end_0)s
-                 ORDER BY text USING ~<~ LIMIT {MOST_LOOKED_AT}
-            ) AS first WHERE true {also} ORDER BY text, identity_id LIMIT {MOST_FOUND}
+            SELECT i.kind, i.value FROM (
+                SELECT DISTINCT ON (text, identity_id) text, identity_id FROM (
+                    SELECT text, identity_id FROM cohorts_searchtext
+                     WHERE site_id = %(site)s AND text ~>=~ %(word_0)s AND text ~<~ %(end_0)s
+                     ORDER BY text USING ~<~ LIMIT {most}
+                ) AS first WHERE true {also} ORDER BY text, identity_id LIMIT {limit * MOST_WORDS}
+            ) AS found, LATERAL (
+                SELECT kind, value FROM cohorts_identity WHERE site_id = %(site)s AND id = found.identity_id OFFSET 0
+            ) AS i ORDER BY found.text, found.identity_id
             """,
             {"site": site_id, **bounds},
         )
-        found = [row[0] for row in cursor.fetchall()]
-    found += find_by_beginning(site_id, text, limit=MOST_FOUND)
-    return found[:MOST_FOUND]
+        return list(dict.fromkeys(cursor.fetchall()))[:limit]

@@ -20,6 +20,7 @@ from rest_framework.viewsets import ViewSet
 from api.erasure import erase
 from api.insight import people
 from api.insight.export import export
+from api.insight.person_rows import load_person_rows
 from api.models import Erasure, Role, Site, TokenScope
 from api.models.audit import write_audit
 from api.rest import idempotency
@@ -50,12 +51,15 @@ class People(APIView):
         responses=answers(200, FoundPersonShape(many=True), 400, 404),
     )
     def get(self, request: Request, sitecode: str) -> Response:
-        """Find people by identifier, username, name or e-mail address, 50 at most."""
+        """Find people by identifier, username, name or e-mail address, 50 at most.
+
+        An exact identifier or username is all that is found.
+        """
         query = PeopleQuery.read(request)
         site = open_site(request, sitecode=sitecode)
         audit_reading(request, {site.pk})
-        found = search.find_people(site.pk, query["search"])
-        return Response([FoundPersonShape(identity).data for identity in found])
+        found = load_person_rows(site, search.find_keys(site.pk, query["search"]))
+        return Response([FoundPersonShape(row).data for row in found])
 
 
 @extend_schema(tags=["people"])

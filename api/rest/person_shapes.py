@@ -8,9 +8,9 @@ from rest_framework import serializers
 
 import times
 from api.insight.people import Fact, Identifier, Person
+from api.insight.person_rows import PersonRow
 from api.models import Erasure
 from cohorts.members import Member
-from cohorts.models import Identity
 
 
 @extend_schema_serializer(component_name="Fact")
@@ -57,11 +57,21 @@ class PersonShape(serializers.Serializer[Person]):
 
 
 @extend_schema_serializer(component_name="FoundPerson")
-class FoundPersonShape(serializers.Serializer[Identity]):
-    """A person by the identifier that all others lead to."""
+class FoundPersonShape(serializers.Serializer[PersonRow]):
+    """A person by the identifier that all others lead to, with what lists show. Texts are empty if unknown."""
 
-    kind = serializers.CharField(source="get_kind_display", help_text="`user`, `anonymous` or `visitor`.")
+    kind = serializers.CharField(source="kind.label", help_text="`user`, `anonymous` or `visitor`.")
     value = serializers.CharField()
+    name = serializers.CharField()
+    email = serializers.CharField()
+    username = serializers.CharField()
+    group = serializers.CharField()
+    personas = serializers.ListField(child=serializers.CharField(), help_text="That the person is in, by name.")
+    lastSeen = serializers.DateTimeField(source="last_seen", allow_null=True)
+    conversions = serializers.IntegerField(help_text="Of each visitor code 1,000 are counted at most.")
+    isLarge = serializers.BooleanField(
+        source="is_large", help_text="True if more than 200 identifiers are linked: only kind and value are given."
+    )
 
 
 @extend_schema_serializer(component_name="Member")

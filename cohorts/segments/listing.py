@@ -231,3 +231,18 @@ def _load_names(site_id: int, roots: Sequence[tuple[int, str]], now: datetime) -
             {"site": site_id, "now": now, **as_columns(roots)},
         )
         return {(kind, value): names for kind, value, names in cursor.fetchall()}
+
+
+def load_segments(site_id: int, ids: Collection[int], *, now: datetime) -> list[tuple[int, str]]:
+    """Return the segments that the person with these identities is in, (id, name) by name. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT DISTINCT s.id, s.name, s.sort_key FROM cohorts_segmentmember m
+              JOIN cohorts_segment s ON s.site_id = %(site)b AND s.id = m.segment_id AND s.version = m.version
+             WHERE m.site_id = %(site)b AND m.identity_id = ANY(%(ids)b::bigint[]) AND {IS_IN}
+             ORDER BY s.sort_key, s.name
+            """,
+            {"site": site_id, "ids": list(ids), "now": now},
+        )
+        return [(id_, name) for id_, name, _ in cursor.fetchall()]

@@ -27,9 +27,7 @@ def in_order(value: str) -> tuple[str, str]:
 
 
 def found(world: World, text: str, *, limit: int = 50) -> list[str]:
-    ids = find_by_beginning(world.site.pk, text, limit=limit)
-    values = Identity.objects.in_bulk(ids)
-    return [values[id_].value for id_ in ids]
+    return [value for _, value in find_by_beginning(world.site.pk, text, limit=limit)]
 
 
 @given(value=texts, text=texts)

@@ -45,9 +45,9 @@ def search(rows: QuerySet[Row], text: str, *fields: str) -> QuerySet[Row]:
     return _search(rows, text, {field: fold(field) for field in fields})
 
 
-def search_folded(rows: QuerySet[Row], text: str, column: str) -> QuerySet[Row]:
-    """Return the rows that contain every word of a text in a folded column."""
-    return _search(rows, text, {column: F(column)})
+def search_folded(rows: QuerySet[Row], text: str, *columns: str) -> QuerySet[Row]:
+    """Return the rows that contain every word of a text in one of these folded columns."""
+    return _search(rows, text, {column: F(column) for column in columns})
 
 
 def nearest(text: str, known: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
 from goals.recording import find_goals_of_events
 from site_rows import lock_first
 
-EDITABLE_FIELDS: Final = ("name", "type", "description", "has_multiple_conversions")
+EDITABLE_FIELDS: Final = ("name", "display_name", "type", "description", "has_multiple_conversions")
 PURGE_CHUNK = 5_000
 
 

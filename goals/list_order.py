@@ -10,12 +10,14 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Q, TextField, Value
+from django.db.models import Case, F, Q, Subquery, TextField, Value
+from django.db.models.functions import Coalesce
 
 import names
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
 from goals.reports.summaries import month_start
+from goals.shown_names import show_name, shown_sort_key
 from goals.sql import read_query
 
 Rank = str | int | Decimal | datetime | None
@@ -39,13 +41,14 @@ class GoalOrder:
     key: str = "name"
     is_descending: bool = False
     currency: str = ""  # of the revenue; empty for the currency of the most goals
+    template: str = ""  # the site's, to order by names as pages show them; empty to order by the names themselves
 
 
 @dataclass(frozen=True, slots=True)
 class GoalPosition:
     """End of a page of goals; the next page begins with the goal after it."""
 
-    rank: Rank  # a name, not its sort key, because addresses hold it
+    rank: Rank  # a name as it is ordered by, not its sort key, because addresses hold it
     id: int
 
 
@@ -76,7 +79,8 @@ def find_goals(
 ) -> GoalPage:
     """Return the live goals that pass the filter, in their order, then in that of their ids in the same direction.
 
-    Names are in the order in which people read them (`names.sort_key`), the same on every machine. In either direction
+    Names are in the order in which people read them (`names.sort_key`), the same on every machine. They are those that
+    pages show if the order has a template, which must be that of each of these sites. In either direction
     of `lastConversion` goals that never converted come last. So do goals without revenue in the currency in either
     direction of `revenue`.
 
@@ -164,23 +168,42 @@ def _rank_by_column(
     after: GoalPosition | None,
     part: tuple[int, int | None],
 ) -> _Ranked:
-    column = COLUMNS[order.key]
     direction, lookup = ("-", "lt") if order.is_descending else ("", "gt")
-    later = Q()
-    if after is not None:
-        rank = names.sort_key(Value(after.rank, output_field=TextField())) if order.key == "name" else after.rank
-        later = Q((f"{column}__{lookup}", rank)) | Q((column, rank), (f"pk__{lookup}", after.id))
-    shown = "name" if order.key == "name" else column
     is_of_one = len(site_ids) == 1
-    total, rows = 0, list[tuple[Any, int, Rank]]()
+    total, rows = 0, list[tuple[Any, ...]]()
     for site_id in site_ids:
         goals = filter_goals(site_id, goal_filter)
         total += goals.count()
-        ordered = goals.filter(later).order_by(f"{direction}{column}", f"{direction}pk")
-        rows += ordered.values_list(column, "pk", shown)[slice(*part) if is_of_one else slice(part[1])]
+        ordered = goals.alias(key=_key(order))
+        if after is not None:
+            rank = _find_key(site_id, order, after)
+            ordered = ordered.filter(Q((f"key__{lookup}", rank)) | Q(("key", rank), (f"pk__{lookup}", after.id)))
+        ordered = ordered.order_by(f"{direction}key", f"{direction}pk")
+        found = ordered.values_list("key", "pk", "name", "display_name")
+        rows += found[slice(*part) if is_of_one else slice(part[1])]
     if not is_of_one:  # the sort keys compare in Python as in PostgreSQL, by code points
         rows = sorted(rows, key=operator.itemgetter(0, 1), reverse=order.is_descending)[slice(*part)]
-    return _Ranked([(id_, rank) for _, id_, rank in rows], total)
+    return _Ranked([(id_, key if order.key != "name" else _rank_of(order, *texts)) for key, id_, *texts in rows], total)
+
+
+def _key(order: GoalOrder) -> Case | F:
+    is_of_shown = order.key == "name" and order.template
+    return shown_sort_key(order.template) if is_of_shown else F(COLUMNS[order.key])
+
+
+def _rank_of(order: GoalOrder, name: str, display_name: str) -> str:
+    return show_name(name, display_name, template=order.template).text if order.template else name
+
+
+def _find_key(site_id: int, order: GoalOrder, after: GoalPosition) -> Any:
+    """Return the key of a position: of its goal, otherwise of the name that the address says."""
+    if order.key != "name":
+        return after.rank
+    key = names.sort_key(Value(after.rank, output_field=TextField()))
+    if not order.template:
+        return key
+    goal = Goal.objects.filter(site_id=site_id, pk=after.id).annotate(key=_key(order))
+    return Coalesce(Subquery(goal.values("key")), key)
 
 
 def _fetch(query: str, parameters: Mapping[str, Any]) -> Iterator[Any]:

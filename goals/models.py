@@ -14,6 +14,8 @@ from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 # An event name of 500 characters is stored whole; the rest is for the site's template.
 GOAL_NAME_LENGTH = 600
+DISPLAY_NAME_LENGTH = 200
+SEARCH_KEYS = ("search_key", "display_search_key")  # of goals, for names.search_folded
 
 
 class Tag(SiteRow):
@@ -58,6 +60,10 @@ class Goal(SiteRow):
     name = models.CharField(max_length=GOAL_NAME_LENGTH, validators=[MinLengthValidator(1)])
     search_key = names.search_column("name")
     sort_key = names.sort_column("name")
+    # Shown in place of the name. Events are matched without it, and goals may share one.
+    display_name = models.CharField(max_length=DISPLAY_NAME_LENGTH, blank=True, default="", db_default="")
+    display_search_key = names.search_column("display_name")
+    display_sort_key = names.sort_column("display_name")
     type = models.CharField(max_length=16, choices=Type.choices, default=Type.CUSTOM)
     description = models.TextField(blank=True)
     has_multiple_conversions = models.BooleanField(

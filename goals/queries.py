@@ -13,7 +13,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest
 
 import names
-from goals.models import Conversion, Goal, GoalTag, Tag
+from goals.models import SEARCH_KEYS, Conversion, Goal, GoalTag, Tag
 from goals.reports.figures import load_member_ids
 
 # Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
@@ -33,7 +33,7 @@ class GoalFilter:
     needs_every_tag: bool = False
     is_archived: bool | None = None
     is_made_by_event: bool | None = None
-    search: str = ""  # words of the name, in any order (names.search)
+    search: str = ""  # words of the name or of the display name, in any order (names.search)
     type: str = ""
     seen_since: datetime | None = None  # converted at this time or later
     unseen_since: datetime | None = None  # not since then, or never
@@ -94,7 +94,7 @@ def filter_goals(site_id: int, goal_filter: GoalFilter) -> QuerySet[Goal]:
         by_event = {"origin": Goal.Origin.EVENT}
         goals = goals.filter(**by_event) if goal_filter.is_made_by_event else goals.exclude(**by_event)
     if goal_filter.search:
-        goals = names.search_folded(goals, goal_filter.search, "search_key")
+        goals = names.search_folded(goals, goal_filter.search, *SEARCH_KEYS)
     if goal_filter.type:
         goals = goals.filter(type=goal_filter.type)
     if goal_filter.seen_since is not None:

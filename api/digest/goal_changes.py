@@ -50,7 +50,7 @@ class ChangePreview:
 
     goals: int  # that it would change
     left: int  # that need no change, or were deleted since
-    names: Sequence[str]  # of the first of them
+    first: Sequence[Goal]  # by name, NAMED at most
     merged: int  # goals that count for them
     figures: GoalFigures  # of these goals and those merged into them; visits and visitors do not add up
 
@@ -74,7 +74,7 @@ def preview_change(change: GoalsChange) -> ChangePreview:
     return ChangePreview(
         len(ids),
         len(change.goal_ids) - len(ids),
-        list(waiting.order_by("sort_key", "pk").values_list("name", flat=True)[:NAMED]),
+        list(waiting.order_by("sort_key", "pk")[:NAMED]),
         len(merged),
         sum_totals(change.site_id, [*ids, *merged]),
     )

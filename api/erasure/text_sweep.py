@@ -69,7 +69,7 @@ TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.PERSONAS: TextColumns(Persona, {"name": _text}),
     Stage.PERSONA_FACTS: TextColumns(PersonaFact, {"message_id": _message_id}),
     Stage.USERNAMES: TextColumns(Username, {"name": _text}),
-    Stage.GOALS: TextColumns(Goal, {"name": _goal_name, "description": _prose}),
+    Stage.GOALS: TextColumns(Goal, {"name": _goal_name, "display_name": _prose, "description": _prose}),
     Stage.BINDINGS: TextColumns(GoalBinding, {"event_name": _text}),
     Stage.WAITING_NAMES: TextColumns(WaitingName, {"name": _goal_name, "event_name": _text}),
     Stage.TAGS: TextColumns(Tag, {"name": _text}),
@@ -127,7 +127,8 @@ def replace_texts(stage: Erasure.Stage, erasure: Erasure, begin: int, end: int) 
             replacing = zip(texts.columns.values(), before, strict=True)
             after = [replace_text(pseudonyms, erasure, text) for replace_text, text in replacing]
             if after != before:
-                _write_row(erasure.site_id, texts.model, id_, dict(zip(columns, after, strict=True)))
+                changed = {name: text for name, text, old in zip(columns, after, before, strict=True) if text != old}
+                _write_row(erasure.site_id, texts.model, id_, changed)
                 count_replaced(erasure, stage.name)
 
 

@@ -18,7 +18,7 @@ from cohorts.models import Group, Persona
 from cohorts.reserved_traits import NAME_PARTS
 from cohorts.segment_tables import Segment
 from cohorts.segments.listing import find_segments_of
-from goals.models import Goal
+from goals.models import SEARCH_KEYS, Goal
 from goals.queries import load_property_names
 from goals.reports import breakdown
 from goals.reports.breakdown import (
@@ -176,7 +176,7 @@ def unknown_audience(site: Site, only: VisitorFilter) -> UnknownName | None:
 def unknown_goal(site: Site, goal: Goal, name: str) -> UnknownName:
     """Return the goals with names similar to an unknown one. At most two queries."""
     others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(pk=goal.pk).order_by("sort_key")
-    similar = list(search_folded(others, name, "search_key").values_list("name", flat=True)[:MAX_NEAREST])
+    similar = list(search_folded(others, name, *SEARCH_KEYS).values_list("name", flat=True)[:MAX_NEAREST])
     return UnknownName(
         BreakdownBy.GOAL, "", name, similar or nearest(name, others.values_list("name", flat=True)[:MOST_KNOWN])
     )
@@ -222,12 +222,15 @@ def _traits_of(site: Site, codes: Sequence[str]) -> set[str]:
 
 
 def find_other(site: Site, name: str) -> Goal | None:
-    """Return the live goal with this id or name; of a merged one the goal it counts for. One query."""
-    match = Q(name=name)
+    """Return the live goal with this id, name or display name, in this order; of a merged one the goal it counts for.
+
+    One query.
+    """
+    match = Q(name=name) | Q(display_name=name)
     if name.isascii() and name.isdigit() and len(name) <= ID_DIGITS:
         match |= Q(pk=int(name))
-    goals = list(Goal.objects.filter(match, site=site, deleted_at=None).select_related("counts_for"))
-    goal = min(goals, key=lambda goal: str(goal.pk) != name, default=None)
+    goals = Goal.objects.filter(match, site=site, deleted_at=None).select_related("counts_for").order_by("pk")
+    goal = min(goals, key=lambda goal: (str(goal.pk) != name, goal.name != name), default=None)
     return goal and (goal.counts_for or goal)
 
 

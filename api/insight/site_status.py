@@ -154,7 +154,7 @@ class Problems:
     """Problems of a site that need attention, at most five duplicates and five archived goals."""
 
     duplicates: list[tuple[str, str, int]]  # names of two sources that sent the same in the last days, and how often
-    archived: list[tuple[int, str]]  # id and name of goals that an event converted after they were archived
+    archived: list[Goal]  # that an event converted after they were archived
     refused: list[RefusedRequests]  # requests whose key opened nothing
 
 
@@ -165,6 +165,6 @@ def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
     archived = Goal.objects.filter(Exists(later), site=site, deleted_at=None, archived_at__isnull=False).order_by("pk")
     return Problems(
         duplicates=list(duplicates.values_list("one__name", "other__name", "count")[:most]),
-        archived=list(archived.values_list("pk", "name")[:most]),
+        archived=list(archived[:most]),
         refused=find_refused_requests(site, now=now),
     )

@@ -24,6 +24,7 @@ from goals.cancelling import NewCancellation
 from goals.matching import EventName, LookupResult
 from goals.models import Conversion
 from goals.naming import GOAL_TYPES
+from goals.shown_names import show_goal_name
 
 Kind = Identity.Kind
 Status = Message.Status
@@ -206,7 +207,7 @@ def _describe_meaning(facts: TraceFacts, derived: Derivation, change: changes.Ch
     else:
         yield _describe_lookup(facts.goal)
         yield _describe_quota(facts, facts.goal)
-        yield _describe_conversion(facts.message, facts.goal)
+        yield _describe_conversion(facts, facts.goal)
     yield _describe_profile(facts.message, change)
     if derived.visit_fact or derived.exposure:
         yield _describe_visit(facts.message, derived)
@@ -295,8 +296,8 @@ def _describe_quota(facts: TraceFacts, goal: GoalFacts) -> TraceStep:
     return TraceStep("New-goal limit", StepState.SKIPPED, "No new goal was needed.")
 
 
-def _describe_conversion(message: Message, goal: GoalFacts) -> TraceStep:
-    conversion = goal.conversion
+def _describe_conversion(facts: TraceFacts, goal: GoalFacts) -> TraceStep:
+    message, conversion = facts.message, goal.conversion
     if conversion is None:
         if message.status in {Status.PENDING, Status.DEFERRED}:
             return TraceStep("Conversion", StepState.WAITS, "Pending.")
@@ -308,7 +309,9 @@ def _describe_conversion(message: Message, goal: GoalFacts) -> TraceStep:
     money = f", {conversion.revenue.normalize():f} {conversion.currency}" if conversion.revenue is not None else ""
     rule = Conversion.KeyedBy(conversion.keyed_by).label
     lines = [
-        TraceLine("goal", conversion.goal.name, conversion.goal_id),
+        TraceLine(
+            "goal", str(show_goal_name(conversion.goal, template=facts.site.goal_name_template)), conversion.goal_id
+        ),
         TraceLine("visitor", f"{conversion.visitor_code}: {rule}", person=conversion.visitor_code),
     ]
     text = f"Recorded at {conversion.occurred_at:%Y-%m-%d %H:%M:%S} UTC{money}."

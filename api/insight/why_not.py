@@ -31,6 +31,7 @@ from goals import recording, waiting
 from goals.matching import EventName
 from goals.models import Conversion, Goal, GoalVisitor, WaitingName
 from goals.naming import EVENT_NAME_LENGTH, GOAL_TYPES, parse_goal_name
+from goals.shown_names import show_goal_name
 
 MOST_LISTED: Final = 5  # messages, names or visitors of a kind
 Status = Message.Status
@@ -150,7 +151,7 @@ class _Question:
         self.event_names = [event for event in named if event in self.matching]
 
     def answer(self) -> Iterator[Sentence]:
-        name = f"“{self.goal.name}”"
+        name = f"“{show_goal_name(self.goal, template=self.config.policy.template)}”"
         if self.total:
             count = "One conversion" if self.total == 1 else count_of(self.total, "conversion")
             verb = "counts" if self.total == 1 else "count"

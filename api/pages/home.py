@@ -19,6 +19,7 @@ from api.models import Role, Site
 from api.pages.access import may, show, site_page
 from api.pages.charts import Chart, Series
 from goals.models import Goal
+from goals.shown_names import show_goal_name
 
 NEWEST_GOALS: Final = 8
 MOST_ALERTS: Final = 5
@@ -138,9 +139,10 @@ def needs(
         elif source.is_silent(now):
             last = f"{source.came.last_received_at:%Y-%m-%d %H:%M:%S}"
             yield AttentionItem(f"No events from “{source.name}” since {last} UTC.", [("Sources", settings)])
-    for id_, name in troubles.archived:
+    for goal in troubles.archived:
+        name = show_goal_name(goal, template=site.goal_name_template)
         sentence = f"The archived goal “{name}” still counts conversions."
-        yield AttentionItem(sentence, [("View goal", reverse("pages:goal", args=[site.sitecode, id_]))])
+        yield AttentionItem(sentence, [("View goal", reverse("pages:goal", args=[site.sitecode, goal.pk]))])
     for refused in troubles.refused:
         page, label = PLACES[refused.reason] if may_own else NOT_OF_OWNERS
         yield AttentionItem(refused.sentence, [(label, page_of(site, page))])

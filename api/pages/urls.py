@@ -43,6 +43,7 @@ urlpatterns = [
     path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", breakdown.break_down, name="goal-breakdown"),
     path("<slug:sitecode>/goals/<int:goal_id>/conversions/", detail.list_conversions, name="goal-conversions"),
     path("<slug:sitecode>/goals/<int:goal_id>/edit/", edit.edit_goal, name="goal-edit"),
+    path("<slug:sitecode>/goals/<int:goal_id>/display-name/", edit.set_display_name, name="goal-display-name"),
     path("<slug:sitecode>/goals/<int:goal_id>/archive/", edit.archive_goal, name="goal-archive"),
     path("<slug:sitecode>/goals/<int:goal_id>/restore/", edit.restore_goal, name="goal-restore"),
     path("<slug:sitecode>/goals/<int:goal_id>/delete/", edit.delete_goal, name="goal-delete"),

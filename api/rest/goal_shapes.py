@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from api.rest.reading import PageQuery
 from goals.list_order import ORDERINGS
-from goals.models import GOAL_NAME_LENGTH, Goal, GoalBinding
+from goals.models import DISPLAY_NAME_LENGTH, GOAL_NAME_LENGTH, Goal, GoalBinding
 
 TAGS_LIMIT = 100
 
@@ -34,6 +34,7 @@ class GoalShape(serializers.Serializer[Goal]):
 
     id = serializers.IntegerField()
     name = serializers.CharField()
+    displayName = serializers.CharField(source="display_name", help_text="Shown in place of the name; often empty.")
     siteId = serializers.IntegerField(source="site_id")
     sitecode = serializers.CharField(source="site.sitecode")
     type = serializers.ChoiceField(choices=TYPES)
@@ -80,6 +81,13 @@ class GoalFields(serializers.Serializer[Any]):
 
     name = serializers.CharField(
         max_length=GOAL_NAME_LENGTH, trim_whitespace=False, help_text="Unique in the site; stored byte for byte."
+    )
+    displayName = serializers.CharField(
+        source="display_name",
+        max_length=DISPLAY_NAME_LENGTH,
+        required=False,
+        allow_blank=True,
+        help_text="Pages show it in place of the name. It matches no event, so changing it changes no count.",
     )
     type = serializers.ChoiceField(choices=TYPES, required=False)
     description = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
@@ -136,7 +144,8 @@ class GoalQuery(PageQuery):
         required=False,
         allow_blank=True,
         trim_whitespace=False,
-        help_text="Words of the name, in any order; case, accents, dashes and Unicode forms do not matter.",
+        help_text="Words of the name or of the display name, in any order; case, accents, dashes and Unicode forms do "
+        "not matter.",
     )
     ordering = serializers.ChoiceField(
         choices=[f"{sign}{key}" for key in ORDERINGS for sign in ("", "-")],

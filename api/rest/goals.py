@@ -178,7 +178,9 @@ def shape(goal: Goal, *, merged_into: int | None = None) -> Mapping[str, Any]:
 
 def edited(shaped: Mapping[str, Any]) -> dict[str, Any]:
     """Return the editable fields of a goal as JSON."""
-    return {name: shaped[name] for name in ("name", "type", "description", "hasMultipleConversions", "tags")}
+    return {
+        name: shaped[name] for name in ("name", "displayName", "type", "description", "hasMultipleConversions", "tags")
+    }
 
 
 def name_taken(taken: catalogue.NameTakenError) -> Refusal:

@@ -114,6 +114,7 @@ PAGES: Final[dict[str, Page]] = {
         form={"name": "Another name"},
         forms=[{"name": "Another name", "type": "CUSTOM", "has_multiple_conversions": "False"}],
     ),
+    "goal-display-name": Page(None, EDITOR, forms=[{"display_name": "Orders"}]),
     "goal-archive": Page(None, EDITOR),
     "goal-restore": Page(None, EDITOR),
     "goal-delete": Page(EDITOR, EDITOR),

@@ -30,8 +30,8 @@ def test_name__with_an_identifier__is_pointed_out_and_grouped_after_a_look(
     page = editor.get(page_of(orders[0], "group-names/"))
     shown = " ".join(re.sub(r"<.*?>", " ", text_of(page)).split())
     assert "Nothing is saved yet." in shown
-    assert "SegmentIO track – Viewed order {n} new 0 5" in shown
-    assert "A new goal, SegmentIO track – Viewed order {n}, created by the next event" in shown
+    assert "track Viewed order {n} new 0 5" in shown
+    assert "A new goal, track Viewed order {n}, created by the next event" in shown
     assert "3 existing goals Archive them, except a goal chosen above. 5 conversions stay" in shown
     assert [goal for goal, _ in page.context["offered"]] == orders
     assert not Rule.objects.exists()
@@ -41,9 +41,9 @@ def test_name__with_an_identifier__is_pointed_out_and_grouped_after_a_look(
 
     world.track("Viewed order 5678", at=90_000)
     world.track("Viewed order 42424", at=90_001)
-    assert world.goals()["SegmentIO track – Viewed order {n}"] == 2
+    assert world.goals()["track Viewed order {n}"] == 2
     assert (Rule.objects.get().argument, Rule.objects.get().event_type) == ("Viewed order {n}", "track")
-    assert names_in(text_of(editor.get(BASE))) == ["SegmentIO track – Viewed order {n}"]
+    assert names_in(text_of(editor.get(BASE))) == ["track Viewed order {n}"]
     assert "ID in name" not in text_of(editor.get(f"{BASE}?status=all"))
 
 

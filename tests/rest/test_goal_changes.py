@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.models import AuditEntry
 from goals.models import Conversion, Goal, GoalBinding
 from tests.support.management_api import Caller, body, make_goal, message, refusal
 from tests.world import World
@@ -123,3 +124,30 @@ def test_delete__then_the_event_again__makes_an_empty_goal(world: World, owner: 
     assert len(owner.get(f"/api/goals/{new['id']}/conversions")["results"]) == 1
     assert len(owner.get("/api/visitors/user-1/conversions")["results"]) == 1
     assert Conversion.objects.count() == 2
+
+
+def test_display_name__set_and_cleared__is_read_and_logged_and_matches_nothing(world: World, owner: Caller) -> None:
+    world.track("Old")
+    goal = Goal.objects.get()
+
+    changed = owner.patch(f"/api/goals/{goal.pk}", {"displayName": "Nice"})
+    found = owner.get("/api/goals?search=nice")
+    entry = AuditEntry.objects.latest("pk")
+    world.track("Nice")
+    world.track("Old")
+    cleared = owner.patch(f"/api/goals/{goal.pk}", {"displayName": ""})
+
+    assert [body(changed)[name] for name in ("name", "displayName")] == ["SegmentIO track – Old", "Nice"]
+    assert [each["id"] for each in body(found)] == [goal.pk]
+    assert (entry.before, entry.after) == ({"displayName": ""}, {"displayName": "Nice"})
+    assert body(cleared)["displayName"] == ""
+    assert world.goals() == {"SegmentIO track – Old": 2, "SegmentIO track – Nice": 1}
+
+
+def test_display_name__too_long__is_refused(world: World, owner: Caller) -> None:
+    goal = make_goal(world, "Kept")
+
+    response = owner.patch(f"/api/goals/{goal.pk}", {"displayName": "x" * 201})
+
+    assert response.status_code == 400
+    assert Goal.objects.get().display_name == ""

@@ -14,6 +14,7 @@ from tests.world import SITECODE, World
 
 BASE = f"/admin/s/{SITECODE}/goals/"
 NAME = "SegmentIO track – Buy"
+SHOWN = "track Buy"  # in lists
 
 
 def page_of(goal: Goal, rest: str = "") -> str:

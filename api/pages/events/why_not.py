@@ -9,7 +9,7 @@ from api.insight.why_not import why_not, why_waiting
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.query_form import read_id
-from goals.models import Goal, WaitingName
+from goals.models import SEARCH_KEYS, Goal, WaitingName
 from goals.waiting import select_queue
 
 MOST_GOALS = 20  # that match a part of a name
@@ -20,7 +20,7 @@ def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show the form, and the answer if it names one person and one goal."""
     person, text = request.GET.get("person", "").strip(), request.GET.get("goal", "")
     goals = _find_goals(site, text) if text.strip() else []
-    is_exact = len(goals) == 1 and text in {goals[0].name, str(goals[0].pk)}
+    is_exact = len(goals) == 1 and text in {goals[0].name, goals[0].display_name, str(goals[0].pk)}
     names_waiting = _find_waiting(site, text) if text.strip() and not is_exact else []
     goal = goals[0] if len(goals) == 1 and not names_waiting else None
     name = names_waiting[0] if len(names_waiting) == 1 and not goals else None
@@ -51,10 +51,10 @@ def _find_goals(site: Site, text: str) -> list[Goal]:
         by_id = Goal.objects.filter(site=site, deleted_at=None, pk=id_).select_related("counts_for").first()
         if by_id is not None:
             return [by_id.counts_for or by_id]
-    is_exact = ExpressionWrapper(Q(name=text), output_field=BooleanField())
-    rows = names.search_folded(live, text, "search_key").order_by(is_exact.desc(), "sort_key", "pk")
+    is_exact = ExpressionWrapper(Q(name=text) | Q(display_name=text), output_field=BooleanField())
+    rows = names.search_folded(live, text, *SEARCH_KEYS).order_by(is_exact.desc(), "sort_key", "pk")
     goals = list(rows[:MOST_GOALS])
-    return [goal for goal in goals if goal.name == text] or goals
+    return [goal for goal in goals if text in {goal.name, goal.display_name}] or goals
 
 
 def _find_waiting(site: Site, text: str) -> list[WaitingName]:

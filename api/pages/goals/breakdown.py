@@ -16,6 +16,7 @@ from api.pages.query_form import QueryForm
 from api.pages.ranges import Range, make_control, read_range
 from goals.models import Goal
 from goals.queries import load_property_names
+from goals.shown_names import show_goal_name, show_name
 
 LATEST_CONVERSIONS: Final = 50  # conversions whose properties are offered
 
@@ -68,11 +69,11 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         unknown = breakdown["seen"].unknown
     near = list[tuple[str, str]]()
     if not trouble and unknown is not None:
-        trouble, near = describe_unknown(unknown, only), link_near(unknown, request.GET)
+        trouble, near = describe_unknown(unknown, only), link_near(site, unknown, request.GET)
     return show(
         request,
         "pages/goals/breakdown.html",
-        title=goal.name,
+        title=str(show_goal_name(goal, template=site.goal_name_template)),
         tab="breakdown",
         goal=goal,
         span=span,
@@ -104,14 +105,16 @@ def describe_unknown(unknown: UnknownName, only: VisitorFilter | None) -> str:
             return f"None of these visitors has “{unknown.value}” as {only.name if only else 'trait'}."
 
 
-def link_near(unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
+def link_near(site: Site, unknown: UnknownName, asked: QueryDict) -> list[tuple[str, str]]:
     """Return names that are like the unknown one, each with the query string that asks for it."""
     parameter = ("trait" if unknown.name else "value") if unknown.is_of_filter else "path"
     links = []
     for name in unknown.near:
         query = asked.copy()
         query[parameter] = name
-        links.append((name, query.urlencode()))
+        is_goal = unknown.by == BreakdownBy.GOAL
+        shown = str(show_name(name, template=site.goal_name_template)) if is_goal else name
+        links.append((shown, query.urlencode()))
     return links
 
 
@@ -126,7 +129,8 @@ def name_parts(
         names = {str(pk): name for pk, name in name_sources(site).items()}
     elif by == BreakdownBy.GOAL:
         ids = [part.value for part in breakdown.parts if part.value]
-        names = {str(pk): name for pk, name in Goal.objects.filter(site=site, pk__in=ids).values_list("pk", "name")}
+        others = Goal.objects.filter(site=site, pk__in=ids)
+        names = {str(other.pk): str(show_goal_name(other, template=site.goal_name_template)) for other in others}
     parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in breakdown.parts]
     if breakdown.other is not None:
         parts.append((count_of(breakdown.values - len(breakdown.parts), "other"), breakdown.other))

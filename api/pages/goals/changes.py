@@ -46,7 +46,7 @@ def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
     else:
         if is_of_all:
             now = timezone.now()
-            form = GoalListQuery(query, now=now)
+            form = GoalListQuery(query, template=site.goal_name_template, now=now)
             selected = find_goal_ids([site.pk], form.filter, now=now, order=form.order)
         if selected:
             user = cast("User", request.user)

@@ -38,16 +38,20 @@ def suggest_cleanup(request: HttpRequest, site: Site) -> HttpResponseBase:
         request,
         "pages/goals/cleanup.html",
         title="Tidy up",
-        duplicates=[
-            ([(id_, names[id_]) for id_ in ids[:PER_PAGE]], urlencode([("goal", id_) for id_ in ids[:PER_PAGE]]))
-            for ids in alike[:MOST_ROWS]
-        ],
+        duplicates=list_duplicates(site, alike[:MOST_ROWS]),
         more_duplicates=len(alike) > MOST_ROWS,
         patterns=[(pattern, len(ids), ids[0]) for pattern, ids in list(patterns.items())[:MOST_ROWS]],
         stale=stale[:MOST_ROWS],
         more_stale=len(stale) > MOST_ROWS,
         days=STALE.days,
     )
+
+
+def list_duplicates(site: Site, groups: list[list[int]]) -> list[tuple[list[Goal], str]]:
+    """Return goals that are alike, in groups, each with the query string that merges them. One query."""
+    shown = [ids[:PER_PAGE] for ids in groups]
+    goals = Goal.objects.filter(site=site).in_bulk([id_ for ids in shown for id_ in ids])
+    return [([goals[id_] for id_ in ids if id_ in goals], urlencode([("goal", id_) for id_ in ids])) for ids in shown]
 
 
 def find_shared_patterns(site: Site, goals: list[tuple[int, str, bool]]) -> dict[str, list[int]]:

@@ -21,6 +21,7 @@ from goals.queries import ConversionPosition, find_live_goal, list_goal_conversi
 from goals.reports.figures import load_member_ids
 from goals.reports.series import SeriesPoint, SeriesStep, load_series
 from goals.reports.summaries import summarise_goals
+from goals.shown_names import show_goal_name
 
 PAGE_CONVERSIONS: Final = 50  # conversions a page
 FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
@@ -72,7 +73,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     return show(
         request,
         "pages/goals/goal.html",
-        title=goal.name,
+        title=str(show_goal_name(goal, template=site.goal_name_template)),
         tab="figures",
         goal=goal,
         merged=find_merged(goal),
@@ -109,7 +110,7 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
     return show(
         request,
         "pages/goals/conversions.html",
-        title=goal.name,
+        title=str(show_goal_name(goal, template=site.goal_name_template)),
         tab="conversions",
         goal=goal,
         trouble=span.trouble,

@@ -24,9 +24,10 @@ from api.pages.goals.detail import find_goal
 from api.pages.goals.goal_list import TAG_LENGTH
 from goals import catalogue
 from goals.matching import EventName
-from goals.models import GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
+from goals.models import DISPLAY_NAME_LENGTH, GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
 from goals.naming import name_goal
 from goals.reports.summaries import summarise_goals
+from goals.shown_names import show_goal_name
 
 MOST_COUNTED: Final = 10_000  # conversions of a day
 COUNTING: Final = (("False", "once per visit (30-minute gap)"), ("True", "every time"))
@@ -38,6 +39,7 @@ class GoalForm(forms.Form):
 
     # strip=False: names match exactly, so saving must not rename a goal that begins with a space.
     name = forms.CharField(max_length=GOAL_NAME_LENGTH, strip=False)
+    display_name = forms.CharField(max_length=DISPLAY_NAME_LENGTH, required=False)
     keeps_receiving = forms.BooleanField(label="Keep receiving these events", required=False)
     tags = LinesField(line_length=TAG_LENGTH, required=False)
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
@@ -88,7 +90,7 @@ def create_goal(request: HttpRequest, site: Site) -> HttpResponseBase:
         except catalogue.NameTakenError as taken:
             form.add_error("name", _describe_taken(taken))
         else:
-            messages.success(request, f"Goal {goal.name} created.")
+            messages.success(request, f"Goal {show_goal_name(goal, template=site.goal_name_template)} created.")
             return redirect("pages:goal", site.sitecode, goal.pk)
     return show(request, "pages/goals/new.html", title="New goal", form=form, convention=name_convention(site))
 
@@ -150,6 +152,25 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
     return True
 
 
+@site_page(Role.EDITOR)
+@require_POST
+def set_display_name(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
+    """Set the name that pages show for a goal. No event is matched by it."""
+    goal = find_goal(site, goal_id)
+    name, before = request.POST.get("display_name", "").strip(), goal.display_name
+    if len(name) > DISPLAY_NAME_LENGTH:
+        messages.error(request, f"A display name has {DISPLAY_NAME_LENGTH} characters at most.")
+    elif name != before:
+        goal.display_name = name
+        with transaction.atomic():
+            catalogue.change_goal(goal, fields=["display_name"], template=site.goal_name_template)
+            write_audit(
+                request.user, site, f"Changed the goal {goal.pk}", {"display_name": before}, {"display_name": name}
+            )
+        messages.success(request, "Display name saved. It changes no count." if name else "Display name removed.")
+    return redirect("pages:goal", site.sitecode, goal.pk)
+
+
 def _describe_taken(taken: catalogue.NameTakenError) -> str:
     return f"Goal {taken.goal_id} of this site has this name. Choose another one, or rename or delete that goal."
 
@@ -188,7 +209,7 @@ def delete_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseB
             catalogue.delete_goal(goal, now=timezone.now())
             segments.note_deletion_of_goals(site.pk)
             write_audit(request.user, site, f"Deleted the goal {goal.pk}", before, None)
-        messages.success(request, f"Goal {goal.name} deleted.")
+        messages.success(request, f"Goal {show_goal_name(goal, template=site.goal_name_template)} deleted.")
         return redirect("pages:goals", site.sitecode)
     events = catalogue.list_events_leading_to(goal, template=site.goal_name_template)
     return show(
@@ -220,12 +241,13 @@ def ask_unbind(request: HttpRequest, site: Site, binding: GoalBinding) -> HttpRe
     """Return the page that asks for confirmation, with the goal's conversions of a day. One query."""
     day = timezone.now() - timedelta(hours=24)
     count = Conversion.objects.filter(site=site, goal=binding.goal, occurred_at__gt=day)[: MOST_COUNTED + 1].count()
+    name = show_goal_name(binding.goal, template=site.goal_name_template)
     conversions = f"more than {MOST_COUNTED:,} conversions" if count > MOST_COUNTED else count_of(count, "conversion")
     return ask(
         request,
         title=f"Unlink “{binding.event_name}”",
         facts=[
-            f"“{binding.goal.name}” had {conversions} in the last 24 hours, from all its events.",
+            f"“{name}” had {conversions} in the last 24 hours, from all its events.",
             (
                 f"From now on the {binding.event_type} event “{binding.event_name}” counts in the goal with its name, "
                 "or creates a new goal."

@@ -31,7 +31,8 @@ SPANS: Final = ("24 h", "30 days", "all")
 def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Send the selected goals, otherwise all of the list, in its order, with their current figures."""
     now = timezone.now()
-    query = GoalListQuery(query_of_list(request) if request.method == "POST" else request.GET, now=now)
+    asked = query_of_list(request) if request.method == "POST" else request.GET
+    query = GoalListQuery(asked, template=site.goal_name_template, now=now)
     ids = find_goal_ids([site.pk], query.filter, now=now, order=query.order)
     selected = set(read_ids(request.POST.getlist("goal")))
     if selected:
@@ -48,7 +49,7 @@ def write_csv(site: Site, ids: Sequence[int], currencies: Sequence[str], *, now:
     figures = [f"{figure}, {span}" for figure in ("conversions", "converting visits") for span in SPANS]
     money = [f"revenue {currency}" for currency in currencies]
     figures += ["converting visitors", "cancelled conversions"]
-    heads = ["id", "name", "status", "made by", "tags", *figures, *money, "last conversion"]
+    heads = ["id", "name", "display name", "status", "made by", "tags", *figures, *money, "last conversion"]
     yield BYTE_ORDER_MARK + writer.writerow(heads)
     for start in range(0, len(ids), CHUNK):
         goals = live_goals(site.pk).in_bulk(ids[start : start + CHUNK])
@@ -71,6 +72,7 @@ def make_cells(goal: Goal, headline: GoalSummary, currencies: Sequence[str]) -> 
     return [
         goal.pk,
         as_text(goal.name),
+        as_text(goal.display_name),
         "archived" if goal.archived_at else "active",
         goal.origin,
         as_text(", ".join(tag.name for tag in goal.tags.all())),

@@ -43,7 +43,7 @@ class GoalRow:
 def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show a page of the list: `?tag=segment.io` and so on (promise K-09)."""
     now = timezone.now()
-    query = GoalListQuery(request.GET, now=now)
+    query = GoalListQuery(request.GET, template=site.goal_name_template, now=now)
     order, currencies = query.order, load_currencies([site.pk])
     if order.key == "revenue" and not order.currency:
         order = replace(order, currency=next(iter(currencies), ""))

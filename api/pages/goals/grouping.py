@@ -26,6 +26,7 @@ from goals import catalogue
 from goals.matching import EventName
 from goals.models import Goal, GoalTotal
 from goals.naming import name_goal, parse_goal_name
+from goals.shown_names import show_goal_name, show_name
 from goals.similar_names import split_name
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def group(
                 event = EventName(event_type, grouping.pattern)
                 catalogue.bind_event(into, event, template=site.goal_name_template)
     others = [id_ for id_ in grouping.member_ids if into is None or id_ != into.pk]
-    name = into.name if into else grouping.name
+    template = site.goal_name_template
+    name = show_goal_name(into, template=template) if into else show_name(grouping.name, template=template)
     messages.success(request, f"Future “{grouping.pattern}” events will count in {name}.")
     if archives and others:
         change = goal_changes.prepare_change(site, goal_changes.Action.ARCHIVE, others, user=user)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -80,8 +80,9 @@ class GoalListQuery(QueryForm):
     after = forms.CharField(strip=False)
     id = IdField()
 
-    def __init__(self, query: QueryDict, *, now: datetime) -> None:
+    def __init__(self, query: QueryDict, *, template: str, now: datetime) -> None:
         super().__init__(query)
+        self.template = template  # of the site
         self.now = now
 
     @cached_property
@@ -104,7 +105,7 @@ class GoalListQuery(QueryForm):
 
     @cached_property
     def order(self) -> GoalOrder:
-        return read_order(self.values["sort"])
+        return replace(read_order(self.values["sort"]), template=self.template)
 
     @cached_property
     def place(self) -> GoalPosition | None:
@@ -175,7 +176,7 @@ def list_sorts(order: GoalOrder, currencies: Sequence[str]) -> list[tuple[str, s
         (
             write_order(option),
             f"{SORTS[key].name}{f' in {_name_currency(currency)}' if currency else ''}, {words}",
-            option == order,
+            write_order(option) == write_order(order),
         )
         for key, currency in _columns(currencies)
         for falls, words in ((False, SORTS[key].rising), (True, SORTS[key].falling))[:: 1 if key in RISES_FIRST else -1]

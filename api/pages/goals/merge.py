@@ -17,6 +17,7 @@ from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
 from goals.reports.figures import load_member_ids
 from goals.reports.summaries import load_figures
+from goals.shown_names import show_goal_name
 
 MOST_OFFERED: Final = 20
 
@@ -62,7 +63,7 @@ def _merge(request: HttpRequest, site: Site, goals: list[Goal], into: Goal) -> H
     except merging.MergeError as error:
         messages.error(request, str(error))
         return redirect("pages:goals", site.sitecode)
-    names = ", ".join(goal.name for goal in goals)
+    names = ", ".join(str(show_goal_name(goal, template=site.goal_name_template)) for goal in goals)
     messages.success(request, f"{names} {'was' if len(goals) == 1 else 'were'} merged into this goal.")
     return redirect("pages:goal", site.sitecode, into.pk)
 

@@ -75,7 +75,7 @@ def explain_segments(request: HttpRequest, site: Site) -> HttpResponseBase:
     reasons = segments.explain(site, id_, now=datetime.now(UTC))
     if reasons is None:
         raise Http404
-    names = load_names(site.pk, [conditions_of(reason) for reason in reasons])
+    names = load_names(site.pk, [conditions_of(reason) for reason in reasons], template=site.goal_name_template)
     return show(
         request,
         "pages/people/segments.html",

@@ -69,7 +69,12 @@ def edit_segment(request: HttpRequest, site: Site, segment_id: int | None = None
         may_save=True,
         previewed=fingerprint(conditions),
         preview=preview,
-        samples=describe_samples(preview, conditions, load_names(site.pk, [conditions]), is_new=segment is None),
+        samples=describe_samples(
+            preview,
+            conditions,
+            load_names(site.pk, [conditions], template=site.goal_name_template),
+            is_new=segment is None,
+        ),
         is_stale=do == "save" and bool(previewed),
     )
 

@@ -21,6 +21,7 @@ from cohorts.segments.conditions import (
 )
 from cohorts.segments.sentences import ReferenceNames
 from goals.models import Goal
+from goals.shown_names import show_goal_name
 
 MOST_OFFERED = 300  # of each kind
 
@@ -33,7 +34,7 @@ class Pickers:
     traits: Sequence[SeenTrait]
     groups: Sequence[str]
     group_traits: Sequence[SeenTrait]
-    goals: Sequence[str]
+    goals: Sequence[Goal]
     custom_data: Sequence[tuple[str, str]]  # value and label
     sources: Sequence[tuple[str, str]]
     segments: Sequence[tuple[str, str]]
@@ -63,7 +64,7 @@ def load_pickers(site: Site, draft: SegmentDraft, *, segment: Segment | None) ->
         find_traits_of_people(site.pk) if "trait" in kinds else (),
         list(groups.values_list("group_id", flat=True)[:MOST_OFFERED]) if "group" in kinds else (),
         find_traits_of_groups(site.pk) if "groupTrait" in kinds else (),
-        list(goals.values_list("name", flat=True)[:MOST_OFFERED]) if "goal" in kinds else (),
+        list(goals[:MOST_OFFERED]) if "goal" in kinds else (),
         _offer(draft, "customData", "index", ((index, f"{index}: {name}") for index, name in custom_data)),
         _offer(draft, "source", "source", site.sources.order_by("name", "pk").values_list("pk", "name")),
         _offer(draft, "segment", "segment", segments.values_list("pk", "name")),
@@ -96,8 +97,11 @@ def find_goals(site_id: int, texts: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def load_names(site_id: int, all_conditions: Iterable[Conditions]) -> ReferenceNames:
-    """Return the names of the rows that conditions name. A query for each kind of row, if any is named."""
+def load_names(site_id: int, all_conditions: Iterable[Conditions], *, template: str = "") -> ReferenceNames:
+    """Return the names of the rows that conditions name. A query for each kind of row, if any is named.
+
+    Goals have their names as pages show them under this template, without one their own, by which a form finds them.
+    """
     conditions = [each for its in all_conditions for each in flatten(its)]
     goals = {each.goal for each in conditions if isinstance(each, GoalCondition)}
     sources = {each.source for each in conditions if isinstance(each, SourceCondition)}
@@ -105,7 +109,12 @@ def load_names(site_id: int, all_conditions: Iterable[Conditions]) -> ReferenceN
     indexes = {each.index for each in conditions if isinstance(each, CustomDataCondition)}
     live = Goal.objects.filter(site_id=site_id, deleted_at=None)
     return ReferenceNames(
-        dict(live.filter(pk__in=goals).values_list("pk", "name")) if goals else {},
+        {
+            goal.pk: str(show_goal_name(goal, template=template)) if template else goal.name
+            for goal in live.filter(pk__in=goals)
+        }
+        if goals
+        else {},
         dict(Source.objects.filter(site_id=site_id, pk__in=sources).values_list("pk", "name")) if sources else {},
         dict(Segment.objects.filter(site_id=site_id, pk__in=segments).values_list("pk", "name")) if segments else {},
         dict(CustomData.objects.filter(site_id=site_id, index__in=indexes).values_list("index", "name"))

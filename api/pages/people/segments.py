@@ -74,7 +74,7 @@ def show_segment(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
         tab="segment",
         segment=segment,
         report=segments.report_one(segment, now=timezone.now()),
-        groups=describe_conditions(conditions, load_names(site.pk, [conditions])),
+        groups=describe_conditions(conditions, load_names(site.pk, [conditions], template=site.goal_name_template)),
         flags=find_flags_by_segment(site.pk).get(segment.pk, ()),
         key=remote_data.SEGMENTS,
         withheld=explain_withheld(site.pk).get(segment.pk, ""),

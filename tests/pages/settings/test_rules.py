@@ -33,7 +33,7 @@ def test_rule__tried__tells_what_would_change_and_saves_nothing(owner: Client, w
 
     forecast = response.context["forecast"]
     assert (forecast.messages, forecast.dropped_now, forecast.dropped_then) == (2, 0, 1)
-    assert "SegmentIO track – _noise" in text_of(response)
+    assert '<span class="gp-type">track</span> <bdi>_noise</bdi>' in text_of(response)
     assert not Rule.objects.exists()
 
 

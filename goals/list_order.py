@@ -174,7 +174,7 @@ def _rank_by_column(
     for site_id in site_ids:
         goals = filter_goals(site_id, goal_filter)
         total += goals.count()
-        ordered = goals.alias(key=_key(order))
+        ordered = goals.annotate(key=_key(order))
         if after is not None:
             rank = _find_key(site_id, order, after)
             ordered = ordered.filter(Q((f"key__{lookup}", rank)) | Q(("key", rank), (f"pk__{lookup}", after.id)))

@@ -31,7 +31,7 @@ def test_name__with_an_identifier__is_pointed_out_and_grouped_after_a_look(
     shown = " ".join(re.sub(r"<.*?>", " ", text_of(page)).split())
     assert "Nothing is saved yet." in shown
     assert "track Viewed order {n} new 0 5" in shown
-    assert "A new goal, track Viewed order {n}, created by the next event" in shown
+    assert "A new goal, track Viewed order {n} , created by the next event" in shown
     assert "3 existing goals Archive them, except a goal chosen above. 5 conversions stay" in shown
     assert [goal for goal, _ in page.context["offered"]] == orders
     assert not Rule.objects.exists()

@@ -36,7 +36,7 @@ from tests.world import World
         ("?q=BUY", [SHOWN]),
         ("?sort=-lastConversion", [SHOWN, "Shop", "Bare"]),
         ("?status=archived", ["Old"]),
-        ("?status=all", ["Bare", "Old", SHOWN, "Shop"]),
+        ("?status=all", ["Bare", SHOWN, "Old", "Shop"]),
         ("?type=CUSTOM&made=events", [SHOWN]),
         ("?type=CLICK", []),
         ("?seen=never", ["Bare", "Shop"]),

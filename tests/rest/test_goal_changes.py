@@ -138,7 +138,7 @@ def test_display_name__set_and_cleared__is_read_and_logged_and_matches_nothing(w
     cleared = owner.patch(f"/api/goals/{goal.pk}", {"displayName": ""})
 
     assert [body(changed)[name] for name in ("name", "displayName")] == ["SegmentIO track – Old", "Nice"]
-    assert [each["id"] for each in body(found)] == [goal.pk]
+    assert [each["id"] for each in found] == [goal.pk]
     assert (entry.before, entry.after) == ({"displayName": ""}, {"displayName": "Nice"})
     assert body(cleared)["displayName"] == ""
     assert world.goals() == {"SegmentIO track – Old": 2, "SegmentIO track – Nice": 1}

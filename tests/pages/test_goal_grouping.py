@@ -41,7 +41,7 @@ def test_name__with_an_identifier__is_pointed_out_and_grouped_after_a_look(
 
     world.track("Viewed order 5678", at=90_000)
     world.track("Viewed order 42424", at=90_001)
-    assert world.goals()["track Viewed order {n}"] == 2
+    assert world.goals()["SegmentIO track – Viewed order {n}"] == 2
     assert (Rule.objects.get().argument, Rule.objects.get().event_type) == ("Viewed order {n}", "track")
     assert names_in(text_of(editor.get(BASE))) == ["track Viewed order {n}"]
     assert "ID in name" not in text_of(editor.get(f"{BASE}?status=all"))

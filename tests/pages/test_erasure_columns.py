@@ -65,7 +65,7 @@ SEARCHED = {
         for key in ("goals_visitfact", "goals_visitactivity", "goals_exposure", "goals_cancellation")
     },
     # PostgreSQL makes them of the names.
-    "goals_goal": {"search_key", "sort_key"},
+    "goals_goal": {"search_key", "sort_key", "display_search_key", "display_sort_key"},
     "goals_tag": {"sort_key"},
     "cohorts_persona": {"sort_key"},
     "cohorts_group": {"sort_key"},

@@ -242,6 +242,7 @@ MIDDLEWARE = [
     "api.http.middleware.replace_nul",
     "api.http.middleware.take_forwarded_host",
     "api.http.middleware.set_content_security_policy",
+    "api.http.middleware.return_to_utc",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from api.pages.profile import edit_profile
 from api.pages.settings.invitations import join
 from api.pages.tables import TABLES
 from api.pages.urls import go_home, welcome
@@ -12,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", welcome),
     path("admin", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),  # as people type it
     path("admin/", go_home, name="home"),
+    path("admin/profile/", edit_profile, name="profile"),
     path("admin/join/<str:token>/", join, name="join"),
     path("admin/tables/", TABLES.admin_view(TABLES.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),

@@ -2,6 +2,7 @@
 
 import smtplib
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.core.validators import validate_email
 from api.alerts import webhook
 from api.alerts.conditions import describe
 from api.http.public_address import link_to
+from api.http.wording import replace_times, time_with_zone
 from api.models import Alert, AlertDelivery, Site
 
 MOST_EMAILS: Final = 10  # addresses of an alert
@@ -146,22 +148,23 @@ def webhook_content(delivery: AlertDelivery) -> dict[str, Any]:
 
 
 def write_email(delivery: AlertDelivery) -> tuple[str, str]:
-    """Return subject and body."""
+    """Return subject and body. Their times are in the site's zone."""
     alert, site = delivery.alert, delivery.site
     words = Event(delivery.event).label
     link = link_to(delivery_page(site))
     where = link if settings.PUBLIC_URL else f"Open {link} of your Goalpost. GOALPOST_PUBLIC_URL makes this a link."
     since = delivery.firing_since
+    in_zone = partial(time_with_zone, zone=site.zone)
     lines = [
         f"{alert.name} ({describe(alert.condition, alert.threshold)}): {words}.",
         "",
-        delivery.finding,
-        *([f"Firing since {since:%Y-%m-%d %H:%M:%S} UTC."] if since and delivery.event == Event.REMINDER else []),
-        *([f"It fired at {since:%Y-%m-%d %H:%M:%S} UTC."] if since and delivery.event == Event.RESOLVED else []),
+        replace_times(delivery.finding, in_zone),
+        *([f"Firing since {in_zone(since)}."] if since and delivery.event == Event.REMINDER else []),
+        *([f"It fired at {in_zone(since)}."] if since and delivery.event == Event.RESOLVED else []),
         "",
         f"Site: {site.name} ({site.sitecode})",
         where,
-        f"{delivery.at:%Y-%m-%d %H:%M:%S} UTC",
+        in_zone(delivery.at),
     ]
     return " ".join(f"[Goalpost] {site.name}: {alert.name} – {words}".split()), "\n".join(lines)
 

@@ -165,7 +165,8 @@ def explain(alert: Alert) -> str:
     if alert.firing_since is None or alert.held_at is None or alert.held_at == alert.checked_at:
         return alert.finding
     calm = f"{CALM.total_seconds() / 60:g} minutes"
-    return f"{alert.finding} That was at {alert.held_at:%H:%M:%S} UTC. The alert resolves after {calm} without it."
+    held = f"{alert.held_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{alert.finding} That was at {held}. The alert resolves after {calm} without it."
 
 
 def show_percent(rate: float | None) -> str:

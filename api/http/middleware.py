@@ -5,6 +5,7 @@ from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from api.http.public_address import forwarded_host, is_public
 
@@ -60,5 +61,15 @@ def take_forwarded_host(get_response: Callable[[HttpRequest], HttpResponse]) -> 
         if is_public(forwarded_host(request.headers.get("x-forwarded-host", ""))):
             request.META["HTTP_HOST"] = settings.PUBLIC_HOST
         return get_response(request)
+
+    return middleware
+
+
+def return_to_utc(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Let the time zone of a page end with its request: a thread of a server answers many."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        with timezone.override(None):
+            return get_response(request)
 
     return middleware

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+import zones
 from api.http.credentials import generate_secret, generate_sitecode, hash_secret
 from api.models import Credential, Rule, Scope, Site, Source, WriteKey
 from cohorts.segments import upkeep
@@ -37,6 +38,8 @@ SITE_SETTINGS: Final = tuple(
 # Changing these does not change how events are interpreted.
 WITHOUT_MEANING: Final = {
     "name",
+    "time_zone",
+    "first_weekday",
     "goals_per_10_seconds",
     "goals_per_hour",
     "max_waiting_names",
@@ -56,9 +59,18 @@ class NewCredential:
     secret: str
 
 
-def create_site(*, name: str, sitecode: str = "", write_key: str = "", public_traits: list[str] | None = None) -> Site:
+def create_site(
+    *,
+    name: str,
+    sitecode: str = "",
+    write_key: str = "",
+    public_traits: list[str] | None = None,
+    time_zone: str = zones.DEFAULT,
+) -> Site:
     """Create a site with its Segment destination. Raises ValidationError for a sitecode that senders would refuse."""
-    site = Site(name=name, sitecode=sitecode or generate_sitecode(), public_traits=public_traits or [])
+    site = Site(
+        name=name, sitecode=sitecode or generate_sitecode(), public_traits=public_traits or [], time_zone=time_zone
+    )
     site.full_clean()
     with transaction.atomic():
         site.save()

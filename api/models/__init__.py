@@ -13,6 +13,7 @@ from api.models.keys import (
 )
 from api.models.late_links import LateLink
 from api.models.message import Claim, Load, Message, MessageBody, MessageKey
+from api.models.profiles import Profile
 from api.models.removals import Removal
 from api.models.rules import Rule
 from api.models.runtime import DatabaseClock, Heartbeat, KeyFingerprint
@@ -22,11 +23,13 @@ from api.models.sites import (
     Membership,
     Role,
     Site,
+    Weekday,
     entered_event_names,
     exited_event_names,
     link_event_names,
     trait_event_names,
     validate_template,
+    validate_time_zone,
 )
 from api.models.source import URL_SAFE, DuplicateSources, RefusalCount, Source, SourceCount, SourceUse, WriteKey
 from api.models.stored_answers import StoredAnswer
@@ -52,6 +55,7 @@ __all__ = [
     "Message",
     "MessageBody",
     "MessageKey",
+    "Profile",
     "RefusalCount",
     "RefusedKey",
     "Removal",
@@ -66,6 +70,7 @@ __all__ = [
     "StoredAnswer",
     "Suppression",
     "TokenScope",
+    "Weekday",
     "WriteKey",
     "entered_event_names",
     "exited_event_names",
@@ -74,4 +79,5 @@ __all__ = [
     "make_signing_secret",
     "trait_event_names",
     "validate_template",
+    "validate_time_zone",
 ]

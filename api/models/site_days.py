@@ -1,7 +1,8 @@
 """Days of a site: the only place that says in which zone they begin and end."""
 
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 
+import zones
 from api.models.sites import Site
 
 
@@ -12,14 +13,19 @@ def zone_of(site: Site) -> tzinfo:  # noqa: ARG001 - every site has the days of 
 
 def day_of(site: Site, at: datetime) -> date:
     """Return the day of a site that contains this moment."""
-    return at.astimezone(zone_of(site)).date()
+    return zones.day_of(at, zone_of(site))
 
 
 def start_of_day(site: Site, day: date) -> datetime:
-    """Return the first moment of a day of a site, in the site's zone."""
-    return datetime(day.year, day.month, day.day, tzinfo=zone_of(site))
+    """Return the first moment of a day of a site."""
+    return zones.start_of(day, zone_of(site))
 
 
 def end_of_day(site: Site, day: date) -> datetime:
-    """Return the first moment after a day of a site."""
-    return start_of_day(site, day + timedelta(days=1))
+    """Return the first moment after a day of a site: after 23, 24 or 25 hours."""
+    return zones.end_of(day, zone_of(site))
+
+
+def first_of_week(site: Site, day: date) -> date:
+    """Return the first day of the week of a day, by the weekday on which the site's weeks begin."""
+    return zones.first_of_week(day, site.first_weekday)

@@ -1,5 +1,7 @@
 """Sites, their members with roles, and the audit log."""
 
+from datetime import tzinfo
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
@@ -7,6 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
+import zones
 from site_rows import SiteColumn, SiteRow
 
 
@@ -14,6 +17,12 @@ def validate_template(template: str) -> None:
     """Raise ValidationError unless a goal name template holds {type} and {name} once each."""
     if template.count("{type}") != 1 or template.count("{name}") != 1:
         raise ValidationError("The template must contain {type} and {name} once each.")
+
+
+def validate_time_zone(name: str) -> None:
+    """Raise ValidationError unless a text names a time zone."""
+    if name not in zones.list_zones():
+        raise ValidationError("Not a time zone. Write one as Europe/Zurich, or UTC.")
 
 
 def entered_event_names() -> list[str]:
@@ -32,6 +41,14 @@ def trait_event_names() -> list[str]:
     return ["Trait Computed"]
 
 
+class Weekday(models.IntegerChoices):
+    """The first day of a week, as Python counts them."""
+
+    MONDAY = 0, "Monday"
+    SATURDAY = 5, "Saturday"
+    SUNDAY = 6, "Sunday"
+
+
 class Site(models.Model):
     """One project, with the settings that decide how its events are interpreted. Its public name is the sitecode."""
 
@@ -41,6 +58,16 @@ class Site(models.Model):
         validators=[RegexValidator(r"^[a-z0-9]{10}\Z", "Exactly 10 lower-case letters and digits.")],
     )
     name = models.CharField(max_length=100)
+    time_zone = models.CharField(
+        max_length=64,
+        default=zones.DEFAULT,
+        db_default=zones.DEFAULT,
+        validators=[validate_time_zone],
+        help_text="Times on pages are in this zone, unless a person chose another one.",
+    )
+    first_weekday = models.PositiveSmallIntegerField(
+        "weeks begin on", choices=Weekday.choices, default=Weekday.MONDAY, db_default=Weekday.MONDAY
+    )
     public_traits = ArrayField(
         models.CharField(max_length=255),
         default=list,
@@ -114,6 +141,11 @@ class Site(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.sitecode})"
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of this site: of times on its pages and in its e-mails."""
+        return zones.find_zone(self.time_zone)
 
 
 class Role(models.TextChoices):

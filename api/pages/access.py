@@ -1,20 +1,24 @@
 """Access to pages: every page belongs to one site, and only its members see that it exists."""
 
 from collections.abc import Callable
+from datetime import tzinfo
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, Model, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 import names
-from api.models import Role, Site
+import zones
+from api.models import Profile, Role, Site
+from api.models.site_days import zone_of
 from api.pages.query_form import LARGEST_ID, read_id
 
 MOST_SITES: Final = 100  # in the switcher
@@ -57,6 +61,7 @@ def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
                 request.session["sitecode"] = site.sitecode
             mine = Role.OWNER if user.is_superuser else Role(site.role)  # type: ignore[attr-defined]
             request.goalpost_site, request.goalpost_role = site, mine  # type: ignore[attr-defined]
+            timezone.activate(choose_zone(site))  # until the end of the request (api.http.middleware)
             if not mine.includes(role):
                 return show(request, "pages/forbidden.html", title="Not allowed", needed=role.label, status=403)
             if request.method == "POST":
@@ -84,9 +89,18 @@ def without_nul(form: QueryDict) -> QueryDict:
     return clean
 
 
+def choose_zone(site: Site) -> tzinfo:
+    """Return the zone of times on a page of a site of `sites_of`: the person's, otherwise the site's."""
+    return zones.find_zone(getattr(site, "own_zone", None) or site.time_zone)
+
+
 def sites_of(user: User | AnonymousUser) -> QuerySet[Site]:
-    """Return a user's sites with their `role`, by name; all sites, without a role, for a superuser."""
-    sites = Site.objects.order_by(names.sort_key("name"), "pk")
+    """Return a user's sites by name, with their `role` and the user's `own_zone`.
+
+    For a superuser it returns all sites, without a role.
+    """
+    zone = Profile.objects.filter(user=user.pk).values("time_zone")
+    sites = Site.objects.order_by(names.sort_key("name"), "pk").annotate(own_zone=Subquery(zone))
     if user.is_superuser:
         return sites
     if not user.is_authenticated:
@@ -135,6 +149,8 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
             **frame,
             "title": title,
             "site": site,
+            "zone": timezone.get_current_timezone_name(),
+            "day_zone": zones.name_of(zone_of(site)) if site else "",
             "may_edit": may(request, Role.EDITOR),
             "may_own": may(request, Role.OWNER),
             **context,

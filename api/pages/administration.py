@@ -24,6 +24,7 @@ from api.http.wording import count_of
 from api.ingest.provisioning import add_destination
 from api.models import ManagementToken, Removal, Site
 from api.models.audit import write_audit
+from api.pages.fields import ZoneField
 
 
 class AuditedAdmin(ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
@@ -153,10 +154,16 @@ class SiteAdmin(AuditedAdmin):
     list_display = ("name", "sitecode", "created_at", "state")
     list_filter = ("created_at",)
     search_fields = ("name", "sitecode")
-    fields = ("name", "sitecode")
+    fields = ("name", "sitecode", "time_zone")
 
     def has_change_permission(self, _request: HttpRequest, _site: Site | None = None) -> bool:
         return False
+
+    def formfield_for_dbfield(self, column: Any, request: HttpRequest, **options: Any) -> Any:
+        """Return a list of zones to choose from for the time zone."""
+        if column.name == "time_zone":
+            return ZoneField(initial=column.default)
+        return super().formfield_for_dbfield(column, request, **options)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Site]:
         rows: QuerySet[Site] = super().get_queryset(request)

@@ -1,9 +1,12 @@
 """Form fields that Django lacks."""
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+
+import zones
 
 if TYPE_CHECKING:
     from django.contrib.postgres.fields import ArrayField
@@ -43,3 +46,17 @@ def lines_field(column: "ArrayField[Any, Any]") -> LinesField:
         help_text=column.help_text,
         initial=column.get_default() if column.has_default() else None,
     )
+
+
+class ZoneField(forms.ChoiceField):
+    """A time zone by its name, grouped by its part of the world. `empty` is the label of no choice, if one may."""
+
+    def __init__(self, *, empty: str = "", **options: Any) -> None:
+        groups = groupby(zones.list_zones(), lambda name: name.partition("/")[0])
+        # As places are spelled: "America/Argentina/Buenos_Aires" is "Argentina/Buenos Aires".
+        named = [
+            (group, [(name, name.partition("/")[2].replace("_", " ") or name) for name in names])
+            for group, names in groups
+        ]
+        choices = [("", empty)] if empty else []
+        super().__init__(choices=[*choices, *named], required=not empty, **options)

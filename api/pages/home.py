@@ -137,8 +137,8 @@ def needs(
                 f"“{source.name}” is disabled; its events are rejected and stored.", [("Sources", settings)]
             )
         elif source.is_silent(now):
-            last = f"{source.came.last_received_at:%Y-%m-%d %H:%M:%S}"
-            yield AttentionItem(f"No events from “{source.name}” since {last} UTC.", [("Sources", settings)])
+            last = f"{source.came.last_received_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield AttentionItem(f"No events from “{source.name}” since {last}.", [("Sources", settings)])
     for goal in troubles.archived:
         name = show_goal_name(goal, template=site.goal_name_template)
         sentence = f"The archived goal “{name}” still counts conversions."

@@ -8,6 +8,7 @@ from typing import Any, Final
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils import timezone
 
 LARGEST_ID: Final = 2**63 - 1
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2200, 12, 31)
@@ -59,14 +60,24 @@ class DayField(forms.DateField):
         super().__init__(input_formats=["%Y-%m-%d"], validators=limits)
 
 
+HAS_OFFSET: Final = re.compile(r"(Z|[+-]\d\d:?\d\d)\s*$")
+
+
 class TimeField(forms.DateTimeField):
-    """A time with an offset, or in UTC as `<input type="datetime-local">` sends it."""
+    """A time with an offset, or in the zone of the page as `<input type="datetime-local">` sends it.
+
+    Of a time that a clock shows twice it is the first.
+    """
 
     widget = forms.DateTimeInput({"type": "datetime-local"})
 
     def to_python(self, value: Any) -> datetime | None:
-        at: datetime | None = super().to_python(value)
+        zone = timezone.get_current_timezone()
+        with timezone.override(UTC):  # Django refuses times that the clock of a zone shows twice, or never
+            at: datetime | None = super().to_python(value)
         try:
+            if at and not HAS_OFFSET.search(str(value)):
+                at = at.replace(tzinfo=zone)
             return at.astimezone(UTC) if at else None
         except OverflowError as error:  # the year 1 of New Zealand begins before UTC's
             raise ValidationError(self.error_messages["invalid"], code="invalid") from error
@@ -76,7 +87,7 @@ class PlaceTimeField(TimeField):
     """A time with an offset, as links to the next page have it."""
 
     def to_python(self, value: Any) -> datetime | None:
-        if not re.search(r"(Z|[+-]\d\d:\d\d)$", str(value or "")):
+        if not HAS_OFFSET.search(str(value or "")):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
         return super().to_python(value)
 

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from api.ingest.provisioning import SITE_SETTINGS
-from api.models import Site
+from api.models import Site, validate_time_zone
 from api.rest.reading import Query
 
 
@@ -55,6 +55,12 @@ class NewSite(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
     sitecode = serializers.RegexField(
         r"^[a-z0-9]{10}\Z", required=False, help_text="Ten lower-case letters and digits. Default: a new one."
+    )
+    timeZone = serializers.CharField(
+        source="time_zone",
+        required=False,
+        validators=[validate_time_zone],
+        help_text="Name of a time zone, such as Europe/Zurich. Default: UTC.",
     )
 
 

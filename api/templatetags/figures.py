@@ -1,14 +1,26 @@
 """Filters that write figures, times and reasons: `{% load figures %}`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
 
 from django import template
+from django.utils import timezone
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 
 from api.events.reasons import sentence_of
-from api.http.wording import count_of, duration_of
+from api.http.wording import (
+    RELATIVE,
+    ago_in_words,
+    count_of,
+    duration_of,
+    replace_times,
+    time_in_words,
+    time_with_zone,
+    weekday_in_words,
+)
 from api.models import Site
 
 register = template.Library()
@@ -67,8 +79,50 @@ def duration(seconds: float | None) -> str:
 
 @register.filter
 def when(value: datetime | None) -> str:
-    """Return a time in UTC as `2026-11-22 13:05:07`."""
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if value else ""
+    """Return a time in the zone of the page: `26 Nov 2026, 07:55:10`."""
+    return write_time(value, time_in_words(value, timezone.get_current_timezone())) if value else ""
+
+
+@register.filter
+def ago(value: datetime | None) -> str:
+    """Return a time of a list as `3 min ago`, with the time in its title. api/times.js keeps it right."""
+    if value is None:
+        return ""
+    zone, now = timezone.get_current_timezone(), timezone.now()
+    text = ago_in_words(value, zone, now=now)
+    seconds = round((now - value).total_seconds(), 3)
+    moves = format_html(' data-ago="{}"', seconds) if abs(now - value) < RELATIVE else ""
+    return write_time(value, text, format_html(' class="gp-ago" title="{}"{}', time_with_zone(value, zone), moves))
+
+
+@register.filter
+def clock(value: datetime | None) -> str:
+    """Return the time of day in the zone of the page, for lists with a line for each day: `07:55:10`."""
+    if value is None:
+        return ""
+    zone = timezone.get_current_timezone()
+    text = time_in_words(value, zone)
+    return write_time(value, text.rpartition(" ")[2], format_html(' title="{}"', time_with_zone(value, zone)))
+
+
+@register.filter
+def weekday(value: datetime | date | None) -> str:
+    """Return a day, that of a time in the zone of the page: `Thursday, 26 Nov 2026`."""
+    if isinstance(value, datetime):
+        value = timezone.localtime(value)
+    return weekday_in_words(value) if value else ""
+
+
+@register.filter
+def in_zone(text: str) -> str:
+    """Return a sentence whose times, which are in UTC, are written in the zone of the page."""
+    return mark_safe(replace_times(conditional_escape(text), when))  # noqa: S308 - the text is escaped, times have no marks
+
+
+def write_time(value: datetime, text: str, attributes: str = "") -> SafeString:
+    """Return a `<time>` element."""
+    stamp = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return format_html('<time datetime="{}"{}>{}</time>', stamp, attributes, text)
 
 
 @register.filter

@@ -92,7 +92,7 @@ def test_alert__not_held_for_a_moment__keeps_what_it_fires_for(settle: Callable[
 
     settle(HOLDS_NOT, 3)
     assert explain(Alert.objects.get()) == (
-        "It is so. That was at 03:00:00 UTC. The alert resolves after 5 minutes without it."
+        "It is so. That was at 2026-11-22 03:00:00 UTC. The alert resolves after 5 minutes without it."
     )
     assert Alert.objects.get().checked_at == START + timedelta(minutes=3)
 

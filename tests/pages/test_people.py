@@ -62,12 +62,12 @@ def test_person__with_a_history__shows_who_said_what_and_when(viewer: Client) ->
     page = text_of(viewer.get(address("people/person/?id=anon-1")))
     assert "plan" in page
     assert "36" in page
-    assert "2026-11-22 03:00:01" in page  # when age was said
+    assert "2026-11-22T03:00:01Z" in page  # when age was said
     assert "message-2" in page  # and by which message
     assert "EUR 12.50" in page
     assert '<span class="gp-type">track</span> <bdi>Bought</bdi>' in page
     assert ">out<" in page
-    assert "2026-11-22 03:00:04" in page
+    assert "2026-11-22T03:00:04Z" in page
 
 
 def test_person__remote_data__is_what_an_sdk_gets(viewer: Client, world: World) -> None:
@@ -104,7 +104,7 @@ def test_person__entered_and_left__has_a_history_that_outlives_the_messages(edit
     ]
     for source in ("destination", None):
         response: Any = editor.get(address("people/person/?id=visitor-1"))
-        assert "2026-11-22 03:00:08" in text_of(response)
+        assert "2026-11-22T03:00:08Z" in text_of(response)
         changes = response.context["changes"]
         assert [
             (each.persona, "entered" if each.has_entered else "left", each.message_id, each.said_of) for each in changes
@@ -239,7 +239,7 @@ def test_person__of_whom_limits_left_something_out__says_what_is_kept(viewer: Cl
     assert "Only the latest 500 traits are kept" in text
     assert "Only the latest 300 personas are kept" in text
     assert "Only the latest 1,000 changes of each identifier are kept" in text
-    assert text.count("2023-11-14 22:13:20 UTC, are left out") == 3
+    assert text.count("14 Nov 2023, 22:13:20</time>, are left out") == 3
 
 
 def test_person__too_large_to_be_read_whole__says_so_and_is_exported_whole(viewer: Client, editor: Client) -> None:

@@ -10,8 +10,8 @@ from tests.world import SITECODE, World
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("since=2026-11-22T10:00&until=2026-11-22T09:00", "is after Until (2026-11-22 09:00)"),
-        ("since=2126-11-22T10:00", "From (2126-11-22 10:00) is in the future."),
+        ("since=2026-11-22T10:00&until=2026-11-22T09:00", "is after Until (22 Nov 2026, 09:00)"),
+        ("since=2126-11-22T10:00", "From (22 Nov 2126, 10:00) is in the future."),
         ("since=yesterday", "From (“yesterday”) is not a time."),
         ("until=2026-13-01T00:00", "Until (“2026-13-01T00:00”) is not a time."),
         ("since=2026-11-21T10:00&until=2126-11-22T09:00", ""),

@@ -18,6 +18,7 @@ PARTS = (
     "times.py",
     "arrays.py",
     "site_rows.py",
+    "zones.py",
     "sessions.py",
 )
 

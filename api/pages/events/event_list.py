@@ -119,7 +119,7 @@ def list_new_events(request: HttpRequest, site: Site) -> HttpResponseBase:
     known = {row.id for row in rows}
     still_open = [id_ for id_ in asked if id_ not in known]
     rows += messages_by_id(config, still_open) if still_open else []
-    context = {"rows": with_sources(site, rows), "site": site}
+    context = {"rows": with_sources(site, rows), "site": site, "is_poll": True}
     return JsonResponse({"after": settled, "html": render_to_string("pages/events/rows.html", context)})
 
 

@@ -168,7 +168,7 @@ def allow_again(request: HttpRequest, site: Site, erasure_id: int) -> HttpRespon
                 request,
                 title="Allow events again",
                 facts=[
-                    f"{count_of(len(receipt.hashes), 'identifier')} erased on {receipt.created_at:%Y-%m-%d}.",
+                    f"{count_of(len(receipt.hashes), 'identifier')} erased on {receipt.created_at:%Y-%m-%d %H:%M} UTC.",
                     "Events with one of them are dropped now. If you allow them, the person can come back.",
                 ],
                 action="Allow events again",

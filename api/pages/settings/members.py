@@ -15,7 +15,7 @@ import names
 from api.http import invitations, memberships
 from api.http.memberships import LONGEST_USERNAME
 from api.http.tokens import ended, tokens_that_end
-from api.http.wording import count_of
+from api.http.wording import count_of, day_in_words
 from api.insight.key_usage import describe_changes, describe_use
 from api.models import ManagementToken, Membership, Role, Site
 from api.models.audit import write_audit
@@ -144,12 +144,16 @@ def ask_remove(request: HttpRequest, site: Site, membership: Membership) -> Http
     now, user = timezone.now(), membership.user
     name, role = user.get_username(), membership.get_role_display().lower()
     tokens = tokens_that_end([user.pk], site=site)
-    signed_in = f"last signed in on {user.last_login:%Y-%m-%d}" if user.last_login else "never signed in"
+    localtime = timezone.localtime
+    since = day_in_words(localtime(membership.created_at))
+    signed_in = (
+        f"last signed in on {day_in_words(localtime(user.last_login))}" if user.last_login else "never signed in"
+    )
     return ask(
         request,
         title=f"Remove {name}",
         facts=[
-            f"{name} has been {role} since {membership.created_at:%Y-%m-%d} and {signed_in}.",
+            f"{name} has been {role} since {since} and {signed_in}.",
             describe_changes([site], name, now=now),
             f"{count_of(len(tokens), 'management token')} of this user {'ends' if len(tokens) == 1 else 'end'} here.",
             "Credentials and write keys belong to the site and keep working. Rotate those that this user knows.",

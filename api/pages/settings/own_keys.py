@@ -53,7 +53,7 @@ def remove_own_key(request: HttpRequest, site: Site) -> HttpResponseBase:
             title=f"Delete the key “{own_key}”",
             facts=[
                 f"Its object has {count_of(len(own_key.document.encode()), 'byte')}.",
-                f"It was written at {written:%Y-%m-%d %H:%M} and expires at {expires:%Y-%m-%d %H:%M} (UTC).",
+                f"It was written at {written:%Y-%m-%d %H:%M} UTC and expires at {expires:%Y-%m-%d %H:%M} UTC.",
             ],
             warning="SDKs read {} under this key at once. This can't be undone. A program can write the key again.",
             action="Delete key",

@@ -16,13 +16,13 @@ from api.ingest.provisioning import note_site_changed
 from api.models import Role, Site
 from api.models.audit import audit_values, write_audit
 from api.pages.access import show, site_page
-from api.pages.fields import lines_field
+from api.pages.fields import ZoneField, lines_field
 from goals.naming import name_goal
 
 EXAMPLE: Final = "Clicked on Checkout"
 LISTS: Final = ("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names")
 PARTS: Final = (
-    ("Site", ("name",)),
+    ("Site", ("name", "time_zone", "first_weekday")),
     (
         "Goals and conversions",
         ("goal_name_template", "auto_tag", "default_currency", "names_pages_by_title", "audience_events_make_goals"),
@@ -37,6 +37,8 @@ PARTS: Final = (
 
 def make_field(field: Any, **options: Any) -> Any:
     """Return a form's field, for a list one with a line per item."""
+    if field.name == "time_zone":
+        return ZoneField(help_text=field.help_text)
     return lines_field(field) if isinstance(field, ArrayField) else field.formfield(**options)
 
 

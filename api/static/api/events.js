@@ -22,6 +22,19 @@ addEventListener("DOMContentLoaded", () => {
     return 1;
   };
 
+  // A line above the first event of each day, also if it came while the page was open.
+  const separate = () => {
+    for (const line of table.querySelectorAll(".gp-day")) line.remove();
+    let day;
+    for (const row of [...table.rows].filter((each) => each.dataset.day !== day && (day = each.dataset.day))) {
+      const line = document.createElement("tr");
+      line.className = "gp-day";
+      line.innerHTML = '<th colspan="6"></th>';
+      line.firstChild.textContent = row.dataset.day;
+      row.before(line);
+    }
+  };
+
   const look = async () => {
     const address = new URL(table.dataset.rows, location.href);
     const open = [...table.querySelectorAll("tr[data-open]")].slice(0, 100).map((row) => row.dataset.id);
@@ -35,11 +48,12 @@ addEventListener("DOMContentLoaded", () => {
     after = found.after;
     const parsed = document.createElement("template");
     parsed.innerHTML = found.html;
-    const count = [...parsed.content.querySelectorAll("tr")].reduce((sum, row) => sum + put(row), 0);
+    const count = [...parsed.content.querySelectorAll("tr[data-id]")].reduce((sum, row) => sum + put(row), 0);
     while (table.rows.length > MOST_ROWS) {
       table.lastElementChild.remove();
     }
     if (count) {
+      separate();
       document.getElementById("events").hidden = false;
       document.getElementById("no-events")?.remove();
       news.textContent = count === 1 ? "1 new event" : `${count} new events`;

@@ -88,8 +88,7 @@ def _check_persons(
 ) -> Iterator[Difference]:
     facts = membership.load_facts(
         site.pk,
-        persons,
-        segments.needs,
+        [(segments.needs, persons)],
         load_outside=load_outside,
         company_is_group=site.company_is_group,
         now=now,

@@ -20,6 +20,7 @@ from cohorts.segment_tables import Segment
 from cohorts.segments import membership, upkeep
 from cohorts.segments.conditions import CompiledSegment, Conditions, GroupTraitCondition, flatten
 from cohorts.segments.facts import ConvertedGoal, GoalConversion, OutsideFacts
+from cohorts.segments.membership import Asked
 from cohorts.segments.needs import SegmentNeeds
 from cohorts.segments.persons import JoinedPerson
 from cohorts.segments.site_segments import SiteSegments
@@ -234,54 +235,79 @@ class _Outside:
         return OutsideFacts(goals, first, last, self.visits, frozenset(self.sources))
 
 
-def load_outside(
-    site_id: int, persons: Sequence[JoinedPerson], needs: SegmentNeeds, now: datetime
-) -> Mapping[IdentityKey, OutsideFacts]:
-    """Return the facts of goals of each person by its root. A query for each kind of facts that is asked for."""
-    owners = defaultdict[str, list[IdentityKey]](list)
-    for person in persons:
-        for code in person.codes:
-            owners[code].append(person.root)
+def load_outside(site_id: int, asked: Asked, now: datetime) -> Mapping[IdentityKey, OutsideFacts]:
+    """Return the facts of goals of each person by its root, and of each only those that its segments ask for.
+
+    A query for each kind of facts that is asked for.
+    """
     outside = defaultdict[IdentityKey, _Outside](_Outside)
-    if needs.goals:
-        _add_totals(site_id, owners, needs.goals, outside)
-    if needs.period is not None:
-        # Most people never converted one of these goals.
-        converted = {person.root for person in persons if not needs.period_goals.isdisjoint(outside[person.root].goals)}
-        codes = {code: roots for code, roots in owners.items() if not converted.isdisjoint(roots)}
-        since = now - timedelta(days=needs.period)
-        _add_latest(site_id, codes, needs.period_goals, outside, since=since)
-    if needs.sources:
-        _add_sources(site_id, owners, needs.sources, outside)
-    if needs.any_event:
-        _add_moments(site_id, persons, needs, outside, now=now)
+    _add_totals(site_id, asked, outside)
+    _add_latest(site_id, asked, outside, now=now)
+    _add_sources(site_id, asked, outside)
+    if persons := [person for needs, its in asked for person in its if needs.seen]:
+        for number, seen in moments.load_seen(site_id, _codes_of(persons)).items():
+            outside[persons[number].root].seen = seen
+    periods = [needs.visits for needs, its in asked if needs.visits is not None and its]
+    if periods:
+        persons = [person for needs, its in asked for person in its if needs.visits is not None]
+        since = now - timedelta(days=max(periods))
+        for number, visits in moments.load_visits(site_id, _codes_of(persons), since=since).items():
+            outside[persons[number].root].visits = visits
     return {root: facts.freeze() for root, facts in outside.items()}
 
 
-def _add_totals(
-    site_id: int,
-    owners: Mapping[str, Sequence[IdentityKey]],
-    goals: Collection[int],
-    outside: defaultdict[IdentityKey, _Outside],
-) -> None:
-    for totals in by_visitor.load_totals(site_id, owners, goals):
-        for root, goal in product(owners[totals.code], totals.goals):
-            if goal in goals and goal is not None:
-                sums = outside[root].goals[goal]
-                sums.conversions += totals.conversions
-                sums.last_at = max(sums.last_at, totals.last_at)
-                for currency, amount in totals.revenue.items():
-                    sums.revenue[currency] += Decimal(amount)
+_Outsides = defaultdict[IdentityKey, _Outside]
 
 
-def _add_moments(
-    site_id: int,
-    persons: Sequence[JoinedPerson],
-    needs: SegmentNeeds,
-    outside: defaultdict[IdentityKey, _Outside],
-    *,
-    now: datetime,
-) -> None:
+def _add_totals(site_id: int, asked: Asked, outside: _Outsides) -> None:
+    roots = defaultdict[by_visitor.CodeOfGoal, list[IdentityKey]](list)
+    for needs, persons in asked:
+        for person, goal in product(persons, needs.goals):
+            for code in person.codes:
+                roots[code, goal].append(person.root)
+    for totals in by_visitor.load_totals(site_id, roots):
+        for root in roots[totals.code, totals.goal]:
+            sums = outside[root].goals[totals.goal]
+            sums.conversions += totals.conversions
+            sums.last_at = max(sums.last_at, totals.last_at)
+            for currency, amount in totals.revenue.items():
+                sums.revenue[currency] += Decimal(amount)
+
+
+def _add_latest(site_id: int, asked: Asked, outside: _Outsides, *, now: datetime) -> None:
+    """Add the conversions of periods. Call it after the totals: most people never converted one of these goals."""
+    roots = defaultdict[by_visitor.CodeOfGoal, list[IdentityKey]](list)
+    for needs, persons in asked:
+        for person in persons if needs.period_goals else ():
+            for goal in needs.period_goals & outside[person.root].goals.keys():
+                for code in person.codes:
+                    roots[code, goal].append(person.root)
+    if not roots:
+        return
+    longest = max(needs.period for needs, _ in asked if needs.period is not None)
+    for conversion in by_visitor.load_latest(site_id, roots, since=now - timedelta(days=longest)):
+        fact = GoalConversion(conversion.at, conversion.revenue, conversion.currency)
+        for root in roots[conversion.code, conversion.goal]:
+            outside[root].goals[conversion.goal].latest.append(fact)
+
+
+def _add_sources(site_id: int, asked: Asked, outside: _Outsides) -> None:
+    roots = defaultdict[str, list[IdentityKey]](list)
+    sources = set[int]()
+    for needs, persons in asked:
+        if needs.sources and persons:
+            sources |= needs.sources
+            for person in persons:
+                for code in person.codes:
+                    roots[code].append(person.root)
+    if not roots:
+        return
+    for code, found in by_visitor.load_sources(site_id, roots, sources).items():
+        for root in roots[code]:
+            outside[root].sources.update(found)
+
+
+def _codes_of(persons: Sequence[JoinedPerson]) -> moments.Codes:
     codes = moments.Codes()
     for number, person in enumerate(persons):
         codes.codes += [(number, code) for code in person.codes]
@@ -290,35 +316,4 @@ def _add_moments(
             for kind, value in person.keys
             if kind != Identity.Kind.ANONYMOUS
         ]
-    if needs.seen:
-        for number, seen in moments.load_seen(site_id, codes).items():
-            outside[persons[number].root].seen = seen
-    if needs.visits is not None:
-        for number, visits in moments.load_visits(site_id, codes, since=now - timedelta(days=needs.visits)).items():
-            outside[persons[number].root].visits = visits
-
-
-def _add_sources(
-    site_id: int,
-    owners: Mapping[str, Sequence[IdentityKey]],
-    asked: Collection[int],
-    outside: defaultdict[IdentityKey, _Outside],
-) -> None:
-    for code, sources in by_visitor.load_sources(site_id, owners, asked).items():
-        for root in owners[code]:
-            outside[root].sources.update(sources)
-
-
-def _add_latest(
-    site_id: int,
-    owners: Mapping[str, Sequence[IdentityKey]],
-    goals: Collection[int],
-    outside: defaultdict[IdentityKey, _Outside],
-    *,
-    since: datetime,
-) -> None:
-    for conversion in by_visitor.load_latest(site_id, owners, goals, since=since) if owners else ():
-        fact = GoalConversion(conversion.at, conversion.revenue, conversion.currency)
-        for root, goal in product(owners[conversion.code], conversion.goals):
-            if goal in goals and goal is not None:
-                outside[root].goals[goal].latest.append(fact)
+    return codes

@@ -157,8 +157,7 @@ def explain(site: Site, id_: str, *, now: datetime) -> list[SegmentReason] | Non
     (person,) = persons
     facts = membership.load_facts(
         site.pk,
-        persons,
-        segments.needs,
+        [(segments.needs, persons)],
         load_outside=load_outside,
         company_is_group=site.company_is_group,
         now=now,

@@ -15,7 +15,7 @@ from api.digest.transaction_settings import prefer_index_plans
 from api.http.batching import PendingCall, RequestBatcher
 from api.http.database import ENDED_BY_LIMITS, DatabaseDownError, SessionKind, configure_open_connection, once
 from cohorts.segments import membership
-from cohorts.segments.evaluation import judge
+from cohorts.segments.evaluation import find_signals
 from cohorts.segments.facts import PersonFacts
 from cohorts.segments.persons import find_keys_of, find_roots, load_persons
 from cohorts.segments.site_segments import SiteSegments
@@ -49,8 +49,7 @@ def judge_visitors(site_id: int, asked: Sequence[JudgedVisitor], *, now: datetim
     persons = load_persons(site_id, sorted(set(roots.values())))
     facts = membership.load_facts(
         site_id,
-        persons,
-        segments.needs,
+        [(segments.needs, persons)],
         load_outside=load_outside,
         company_is_group=asked[0].company_is_group,
         now=now,
@@ -68,11 +67,10 @@ def _judge(asked: JudgedVisitor, segments: SiteSegments, facts: PersonFacts, *, 
     seen = dict[int, Sequence[str]](asked.custom_data)
     if asked.open_segments is None:
         seen = {**facts.custom_data, **seen}
-    with_seen = judge(segments.ordered, replace(facts, custom_data=seen), now=now)
-    if asked.open_segments is None:
-        return {id_: judgement.is_member for id_, judgement in with_seen.items()}
-    known = judge(segments.ordered, facts, now=now)
-    return {id_: (with_seen if id_ in asked.open_segments else known)[id_].is_member for id_ in known}
+    is_open = segments.ids if asked.open_segments is None else segments.ids & asked.open_segments
+    with_seen = find_signals(segments.part(is_open).judges, replace(facts, custom_data=seen), now=now)
+    known = find_signals(segments.part(segments.ids - is_open).judges, facts, now=now)
+    return {id_: (with_seen if id_ in is_open else known)[id_].holds for id_ in segments.ids}
 
 
 def _serve(calls: Sequence[PendingCall[JudgedVisitor, Memberships]]) -> None:

@@ -67,8 +67,7 @@ class PersonFacts:
     outside: OutsideFacts = OutsideFacts()
 
 
-@dataclass(frozen=True, slots=True)
-class FilledCustomData:
+class FilledCustomData(NamedTuple):
     """Custom data that Goalpost fills: the index, the kind of place that it is filled from, and the path of a trait."""
 
     index: int

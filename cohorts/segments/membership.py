@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -25,11 +26,13 @@ from cohorts.segments.facts import FilledCustomData, OutsideFacts, PersonFacts, 
 from cohorts.segments.needs import SegmentNeeds, find_custom_data
 from cohorts.segments.persons import JoinedPerson, Known, find_roots, load_ordinary
 from cohorts.segments.signals import Signal
-from cohorts.segments.site_segments import NONE, Part, SegmentRow, SiteSegments, compile_segments
+from cohorts.segments.site_segments import MOST_SITES, NONE, Part, SegmentRow, SiteSegments, compile_segments
 
 Item = TypeVar("Item")
 MOST_WALKS: Final = 3  # before a batch begins again
-LoadOutside = Callable[[int, Sequence[JoinedPerson], SegmentNeeds, datetime], Mapping[IdentityKey, OutsideFacts]]
+NOTHING_OUTSIDE: Final = OutsideFacts()
+Asked = Sequence[tuple[SegmentNeeds, Sequence[JoinedPerson]]]  # persons with what their segments ask for
+LoadOutside = Callable[[int, Asked, datetime], Mapping[IdentityKey, OutsideFacts]]
 
 
 class MemberRow(NamedTuple):
@@ -123,8 +126,13 @@ def read_segments(site_id: int) -> SiteSegments | None:
         rows = tuple(map(SegmentRow._make, cursor.fetchall()))
     if not rows:
         return None
-    indexes = {index for row in rows for index in find_custom_data(decode_conditions(row.conditions))}
-    return compile_segments(rows, tuple(read_filled(site_id, indexes)))
+    return compile_segments(rows, tuple(read_filled(site_id, find_indexes(tuple(row.conditions for row in rows)))))
+
+
+@lru_cache(maxsize=MOST_SITES)
+def find_indexes(conditions: tuple[str, ...]) -> frozenset[int]:
+    """Return the indexes of custom data for which stored conditions of a site ask. The digest asks with each batch."""
+    return frozenset(index for each in conditions for index in find_custom_data(decode_conditions(each)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,25 +185,21 @@ def update(
     new = {identity.id for identity in batch.known.values() if identity.is_new}
     asked = [id_ for its in parts.values() for person in its for id_ in person.ids if id_ not in new]
     stored = read_members(site_id, asked)
+    facts = load_facts(
+        site_id,
+        [(segments.part(ids).needs, its) for ids, its in parts.items()],
+        load_outside=load_outside,
+        company_is_group=company_is_group,
+        now=now,
+        fillings=segments.fillings,
+    )
     writes = MembershipWrites(segments, now)
-    everything = {segments.ids: parts.pop(segments.ids, [])}
-    for some in (everything, parts):  # the others need less
-        needs = segments.part(NONE.union(*some)).needs
-        facts = load_facts(
-            site_id,
-            [person for its in some.values() for person in its],
-            needs,
-            load_outside=load_outside,
-            company_is_group=company_is_group,
-            now=now,
-            fillings=segments.fillings,
-        )
-        for ids, its in some.items():
-            part = segments.part(ids)
-            for person in its:
-                rows = [row for id_ in person.ids for row in stored.get(id_, ())]
-                signals = find_signals(part.judges, facts[person.root], now=now)
-                writes.add(person, rows, signals, part=part)
+    for ids, its in parts.items():
+        part = segments.part(ids)
+        for person in its:
+            rows = [row for id_ in person.ids for row in stored.get(id_, ())]
+            signals = find_signals(part.judges, facts[person.root], now=now)
+            writes.add(person, rows, signals, part=part)
     write(site_id, writes)
     return len(persons)
 
@@ -236,37 +240,39 @@ def note_people(site_id: int, ids: Collection[int]) -> None:
 
 def load_facts(
     site_id: int,
-    persons: Sequence[JoinedPerson],
-    needs: SegmentNeeds,
+    asked: Asked,
     *,
     load_outside: LoadOutside,
     company_is_group: bool,
     now: datetime,
     fillings: Sequence[FilledCustomData],
 ) -> dict[IdentityKey, PersonFacts]:
-    """Return the facts of each person by its root."""
-    if not persons:
-        return {}
-    groups = {person.root: group_of(person.registers, company_is_group=company_is_group) for person in persons}
-    registers = load_groups(site_id, groups.values()) if needs.group_traits else {}
-    outside = load_outside(site_id, persons, needs, now)
-    if needs.seen:
-        outside = {
-            person.root: outside.get(person.root, OutsideFacts()).seen_also(
-                *seen_by_registers(person.registers, first=person.first_seen, last=person.last_seen)
-            )
-            for person in persons
-        }
-    return {
-        person.root: facts_of(
-            person.registers,
-            group=(group := groups[person.root]),
-            group_registers=registers.get(group or "", {}),
-            filled=fillings if needs.custom_data else (),
-            outside=outside.get(person.root, OutsideFacts()),
-        )
+    """Return the facts of each person by its root, of each those that its segments ask for."""
+    groups = {
+        person.root: group_of(person.registers, company_is_group=company_is_group)
+        for _, persons in asked
         for person in persons
     }
+    registers = load_groups(
+        site_id, [groups[person.root] for needs, persons in asked if needs.group_traits for person in persons]
+    )
+    outside = load_outside(site_id, asked, now)
+    facts: dict[IdentityKey, PersonFacts] = {}
+    for needs, persons in asked:
+        for person in persons:
+            group, found = groups[person.root], outside.get(person.root, NOTHING_OUTSIDE)
+            if needs.seen:
+                found = found.seen_also(
+                    *seen_by_registers(person.registers, first=person.first_seen, last=person.last_seen)
+                )
+            facts[person.root] = facts_of(
+                person.registers,
+                group=group,
+                group_registers=registers.get(group or "", {}),
+                filled=fillings if needs.custom_data else (),
+                outside=found,
+            )
+    return facts
 
 
 def load_groups(site_id: int, groups: Iterable[str | None]) -> dict[str, merge.Registers]:
@@ -286,8 +292,15 @@ def read_filled(site_id: int, indexes: Collection[int]) -> list[FilledCustomData
     """Return those of these custom data that Goalpost fills. One query, if any is named."""
     if not indexes:
         return []
-    rows = CustomData.objects.filter(site_id=site_id, index__in=indexes).exclude(filled_from=CustomData.Filling.SDK)
-    return [FilledCustomData(*row) for row in rows.order_by("index").values_list("index", "filled_from", "filling")]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT index, filled_from, filling FROM cohorts_customdata
+             WHERE site_id = %s AND index = ANY(%b::int[]) AND filled_from <> %s ORDER BY index
+            """,
+            [site_id, list(indexes), CustomData.Filling.SDK],
+        )
+        return list(map(FilledCustomData._make, cursor.fetchall()))
 
 
 def read_members(site_id: int, ids: Sequence[int]) -> dict[int, list[MemberRow]]:

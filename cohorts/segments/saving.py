@@ -151,8 +151,7 @@ def preview(
     needs = SegmentNeeds.of(segments)
     facts = membership.load_facts(
         site_id,
-        persons,
-        needs,
+        [(needs, persons)],
         load_outside=load_outside,
         company_is_group=company_is_group,
         now=now,

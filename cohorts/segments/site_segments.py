@@ -87,7 +87,7 @@ class SiteSegments:
 
     def only_asked(self, facts: Iterable[Fact]) -> frozenset[Fact]:
         """Return those of these facts that may turn a segment."""
-        return frozenset(fact for fact in facts if self.find_turned([fact]))
+        return frozenset(fact for fact in facts if fact in self.by_input or (fact[0], ANY) in self.by_input)
 
     def part(self, ids: AbstractSet[int]) -> Part:
         """Return these segments with those that they name."""

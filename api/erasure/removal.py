@@ -1,8 +1,9 @@
-"""Removal of personas, groups and whole sites.
+"""Removal of personas, groups, segments and whole sites.
 
 A persona or group leaves the lists and `common` at once. A worker removes it from its members, a chunk of identities at
-a time. A site refuses events and readers at once. Then a worker deletes its rows table by table, and the site last, so
-that another worker can continue after a crash. The audit log stays.
+a time. A segment is gone at once. Then a worker deletes its members, entries and exits. A site refuses events and
+readers at once. Then a worker deletes its rows table by table, and the site last, so that another worker can continue
+after a crash. The audit log stays.
 """
 
 from collections.abc import Mapping
@@ -60,6 +61,11 @@ TABLES: Final[Mapping[str, str]] = {
     "api_sourceuse": "site_id = %(site)s",
     "api_refusaltally": "site_id = %(site)s",
     "api_alertdelivery": "site_id = %(site)s",
+}
+SEGMENT_TABLES: Final[Mapping[str, str]] = {
+    "cohorts_segmentmember": "site_id = %(site)s AND segment_id = %(segment)s",
+    "cohorts_segmentchange": "site_id = %(site)s AND segment_id = %(segment)s",
+    "cohorts_segmentrecheck": "site_id = %(site)s AND segment_id = %(segment)s AND identity_id IS NULL",
 }
 COUNTED: Final[Mapping[str, str]] = {
     "events": "api_message",
@@ -132,7 +138,12 @@ def sweep(*, now: datetime) -> bool:
         removal = lock_first(Removal.objects.filter(finished_at=None).select_related("site").order_by("pk"))
         if removal is None:
             return False
-        return _step_site(removal, now=now) if removal.of == Removal.Of.SITE else _step_members(removal, now=now)
+        match removal.of:
+            case Removal.Of.SITE:
+                return _step_site(removal, now=now)
+            case Removal.Of.SEGMENT:
+                return _step_segment(removal, now=now)
+        return _step_members(removal, now=now)
 
 
 def _begin(site: Site, of: Removal.Of, name: str, *, by: str, now: datetime) -> Removal:
@@ -184,6 +195,22 @@ def _forget(removal: Removal, begin: int, end: int) -> int:
         changed = [id_ for (id_,) in cursor.fetchall()]
     segments.note_people(removal.site_id, changed)
     return len(changed)
+
+
+def _step_segment(removal: Removal, *, now: datetime) -> bool:
+    """Delete a chunk of the rows of a segment. A batch that read it before it was removed may still add some."""
+    for table, condition in SEGMENT_TABLES.items():
+        deleted = _delete_some(table, condition, {"site": removal.site_id, "segment": removal.number})
+        if deleted:
+            removal.rows += deleted
+            removal.save()
+            return True
+    closed_at = removal.created_at + LOOKUPS_LAST
+    if now < closed_at or is_older_writer_at_work(closed_at):
+        return False
+    removal.finished_at = now
+    removal.save()
+    return True
 
 
 def _step_site(removal: Removal, *, now: datetime) -> bool:

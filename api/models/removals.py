@@ -8,12 +8,13 @@ from site_rows import SiteColumn, SiteRow
 
 
 class Removal(SiteRow):
-    """A site, group or persona that is being removed (api.erasure.removal), with the progress of the worker."""
+    """A site, group, persona or segment that a worker removes (api.erasure.removal), with its progress."""
 
     class Of(models.TextChoices):
         PERSONA = "persona", "persona"
         GROUP = "group", "group"
         SITE = "site", "site"
+        SEGMENT = "segment", "segment"
 
     site = SiteColumn(Site, on_delete=models.CASCADE, related_name="removals")
     of = models.CharField(max_length=7, choices=Of.choices)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from api.digest.segments import find_counted_goals
-from api.models import Site, Source
+from api.models import Removal, Site, Source
 from api.models.audit import audit_values, write_audit
 from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data.configuration_changes import read_again
@@ -119,7 +119,7 @@ def change_segment(
 
 
 def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
-    """Delete a segment with its members, entries and exits.
+    """Delete a segment at once, and its members, entries and exits in the background (api.erasure.removal).
 
     Raises SegmentInUseError if another segment, custom data or a flag needs it. Raises Http404 if it was deleted
     meanwhile.
@@ -138,7 +138,10 @@ def delete_segment(segment: Segment, *, actor: Actor, now: datetime) -> None:
         if flags := find_flags_by_segment(site.pk).get(id_):
             raise SegmentInUseError(f"The flag “{flags[0]}” targets this segment. Change that first.")
         saving.remove(segment)
-        write_audit(actor, site, f"Deleted the segment {id_}", before, None)
+        entry = write_audit(actor, site, f"Deleted the segment {id_}", before, None)
+        Removal.objects.create(
+            site=site, of=Removal.Of.SEGMENT, name=segment.name, number=id_, removed_by=entry.who, created_at=now
+        )
 
 
 def state_of(segment: Segment) -> str:

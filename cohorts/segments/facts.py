@@ -67,7 +67,8 @@ class PersonFacts:
     outside: OutsideFacts = OutsideFacts()
 
 
-class FilledCustomData(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FilledCustomData:
     """Custom data that Goalpost fills: the index, the kind of place that it is filled from, and the path of a trait."""
 
     index: int

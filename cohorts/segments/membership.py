@@ -300,7 +300,7 @@ def read_filled(site_id: int, indexes: Collection[int]) -> list[FilledCustomData
             """,
             [site_id, list(indexes), CustomData.Filling.SDK],
         )
-        return list(map(FilledCustomData._make, cursor.fetchall()))
+        return [FilledCustomData(*row) for row in cursor.fetchall()]
 
 
 def read_members(site_id: int, ids: Sequence[int]) -> dict[int, list[MemberRow]]:

@@ -8,7 +8,7 @@ from typing import Final
 from django.db import IntegrityError, transaction
 
 from cohorts.changes import IdentityKey
-from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
+from cohorts.segment_tables import Segment
 from cohorts.segments import membership, upkeep
 from cohorts.segments.conditions import CompiledSegment, Conditions, write_conditions
 from cohorts.segments.evaluation import Judgement, in_order, judge
@@ -116,13 +116,14 @@ def renew(site_id: int, ids: Sequence[int]) -> None:
 
 
 def remove(segment: Segment) -> None:
-    """Delete a segment with its members. Raises SegmentError if another segment names it."""
+    """Delete a segment. Raises SegmentError if another segment names it.
+
+    Nothing reads its members, entries and exits from then on. There may be millions, so that a worker deletes them.
+    """
     if find_dependents(segment.site_id, segment.pk):
         raise SegmentInUseError("Another segment names this one in its conditions. Edit that first.")
-    with transaction.atomic():
-        for model in (SegmentMember, SegmentChange, SegmentRecheck):
-            model.objects.filter(site_id=segment.site_id, segment=segment)._raw_delete("default")  # noqa: SLF001
-        segment.delete()
+    # Django's cascade would load the rows.
+    Segment.objects.filter(site_id=segment.site_id, pk=segment.pk)._raw_delete("default")  # noqa: SLF001
 
 
 def find_dependents(site_id: int, segment_id: int) -> list[int]:

@@ -4,11 +4,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from api.digest import segments
 from api.digest.segments import load_outside
+from api.erasure import removal
+from api.models import Removal
+from api.remote_data import segment_changes
 from cohorts.models import Identity
-from cohorts.segment_tables import Segment, SegmentMember
+from cohorts.segment_tables import Segment, SegmentChange, SegmentMember, SegmentRecheck
 from cohorts.segments import saving, upkeep
 from cohorts.segments.conditions import Conditions, read_conditions
 from cohorts.segments.saving import SegmentError
@@ -71,10 +76,65 @@ def test_edit__of_a_segment_that_another_names__renews_both(world: World) -> Non
 
     assert members(other) == {"u0", "u2", "u4"}
     with pytest.raises(SegmentError, match="names this one"):
-        saving.remove(segment)
-    saving.remove(other)
-    saving.remove(segment)
+        segment_changes.delete_segment(segment, actor="x", now=datetime.now(UTC))
+    for each in (other, segment):
+        segment_changes.delete_segment(each, actor="x", now=datetime.now(UTC))
+    finish_removals()
     assert not SegmentMember.objects.exists()
+
+
+def test_removal__of_a_segment__is_seen_at_once_and_deletes_its_rows_step_by_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.erasure.removal.CHUNK", 2)
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    kept = create(world, "kept", plan("pro"))
+    keep_up()
+    upkeep.note_segments(world.site.pk, [segment.pk])
+    world.send(world.event("identify", userId="u0", traits={"plan": "free"}))
+    mine = [
+        model.objects.filter(site=world.site, segment_id=segment.pk)
+        for model in (SegmentMember, SegmentChange, SegmentRecheck)
+    ]
+
+    segment_changes.delete_segment(segment, actor="x", now=datetime.now(UTC))
+
+    assert [rows.count() for rows in mine] == [2, 1, 1]  # of any number
+    assert world.read("SEGMENTS_u2") == {"kept": True}
+    assert world.read("common")["segments"] == ["kept"]
+    with CaptureQueriesContext(connection) as queries:
+        assert removal.sweep(now=datetime.now(UTC))
+    assert [rows.count() for rows in mine] == [0, 1, 1]
+    assert len(queries) <= 8
+    finish_removals()
+    assert not any(rows.exists() for rows in mine)
+    assert members(kept) == {"u2", "u4"}
+    assert Removal.objects.get().rows == 4
+
+
+def test_removal__of_a_segment_while_a_batch_is_at_work__waits_for_what_it_adds(world: World) -> None:
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    segment_changes.delete_segment(segment, actor="x", now=datetime.now(UTC))
+    removal.sweep(now=datetime.now(UTC))
+    SegmentMember.objects.create(
+        site=world.site, segment_id=segment.pk, identity_id=1, version=1, is_member=True, since=LONG_AGO
+    )
+
+    assert removal.sweep(now=datetime.now(UTC))  # deletes it
+    assert not removal.sweep(now=datetime.now(UTC))  # another batch may be at work
+    assert Removal.objects.get().finished_at is None
+    assert not SegmentMember.objects.exists()
+    finish_removals()
+    assert Removal.objects.get().finished_at is not None
+
+
+def finish_removals() -> None:
+    """Delete all rows of what was removed, as if the last batches that knew it had ended."""
+    Removal.objects.update(created_at=LONG_AGO)
+    while removal.sweep(now=datetime.now(UTC)):
+        pass
 
 
 def test_edit__of_the_name_alone__keeps_the_members(world: World) -> None:

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("api", "0061_site_of_source_counts"),
+        ("api", "0062_time_zones"),
     ]
 
     operations = [

@@ -2,6 +2,7 @@
 
 import os
 import re
+from importlib.resources import files
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -225,7 +226,6 @@ INSTALLED_APPS = [
     "api",
     "goals",
     "cohorts",
-    "unfold.apps.BasicAppConfig",  # before the admin, whose templates it replaces
     "django.contrib.admin.apps.SimpleAdminConfig",  # api.pages.tables registers what there is
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -276,9 +276,19 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "api.formats"
 STATIC_URL = "/static/"
-# The image collects its static files; elsewhere they are served from where they lie, without a step before.
+# Chart.js alone: the rest of its package, a theme of Django's admin, is not used.
+STATICFILES_DIRS = [("chart", Path(str(files("unfold"))) / "static/unfold/js/chart")]
+# The image and `manage.py up` collect the static files, under names that change with the content; elsewhere they are
+# served from where they lie, without a step before.
 STATIC_ROOT = env.str("GOALPOST_STATIC_ROOT", None)
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+STORAGES = {
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if STATIC_ROOT
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    }
+}
 LOGGING = logs.LOGGING
 LOGGING_CONFIG = "api.logs.configure"
 
@@ -293,21 +303,6 @@ CACHES = {
 
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
-UNFOLD = {
-    "SITE_TITLE": "Goalpost",
-    "SITE_HEADER": "Goalpost",
-    "SITE_SUBHEADER": "api.pages.frame.subheader",
-    "SITE_SYMBOL": "sports_score",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/api/icon.svg"}],
-    "SITE_URL": None,  # there is no other site to view
-    "SITE_DROPDOWN": "api.pages.frame.dropdown",
-    "SHOW_HISTORY": True,
-    "SHOW_VIEW_ON_SITE": False,
-    "STYLES": ["/static/api/colors.css"],
-    "SCRIPTS": ["/static/api/frame.js"],
-    "GLOBAL_CALLBACK": "api.pages.frame.leave_out_inline_style",
-    "SIDEBAR": {"navigation": "api.pages.frame.navigation"},
-}
 
 # The management API: JSON in, JSON out, a credential at every path but the reference page's.
 REST_FRAMEWORK = {

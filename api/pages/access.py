@@ -13,31 +13,17 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from unfold.sites import UnfoldAdminSite
 
 import names
 import zones
 from api.models import Profile, Role, Site
 from api.models.site_days import zone_of
+from api.pages.frame import build_frame
 from api.pages.query_form import LARGEST_ID, read_id
 
 MOST_SITES: Final = 100  # in the switcher
 View = Callable[..., HttpResponseBase]
 M = TypeVar("M", bound=Model)
-
-
-class Frame(UnfoldAdminSite):  # type: ignore[misc]  # the theme's is untyped
-    """The theme's menu, title and header around the pages of sites.
-
-    It has no tables, because their list would ask for permissions: two queries a page.
-    """
-
-    def has_permission(self, request: HttpRequest) -> bool:
-        """Return True for every active user: members need not be staff."""
-        return bool(request.user.is_authenticated and request.user.is_active)
-
-
-FRAME: Final = Frame()
 
 
 def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
@@ -141,18 +127,18 @@ def current_site(request: HttpRequest) -> Site | None:
 def show(request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any) -> TemplateResponse:
     """Return a page within the frame, with what each template needs."""
     site = getattr(request, "goalpost_site", None)
-    frame = FRAME.each_context(request)
+    may_own = site is not None and may(request, Role.OWNER)
     return TemplateResponse(
         request,
         template,
         {
-            **frame,
+            "frame": build_frame(site, list_sites(request) if site else [], path=request.path, may_own=may_own),
             "title": title,
             "site": site,
             "zone": timezone.get_current_timezone_name(),
             "day_zone": zones.name_of(zone_of(site)) if site else "",
             "may_edit": may(request, Role.EDITOR),
-            "may_own": may(request, Role.OWNER),
+            "may_own": may_own,
             **context,
         },
         status=status,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
@@ -12,22 +12,30 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from api.erasure import removal
 from api.http.credentials import generate_sitecode
 from api.http.tokens import describe, ended, tokens_that_end
 from api.http.wording import count_of
 from api.ingest.provisioning import add_destination
-from api.models import ManagementToken, Removal, Site
+from api.models import ManagementToken, Membership, Removal, Site
 from api.models.audit import write_audit
+from api.pages.access import show
 from api.pages.fields import ZoneField
 
+Row = TypeVar("Row", bound=Model)
 
-class AuditedAdmin(ModelAdmin):  # type: ignore[misc]  # the theme's is untyped
+if TYPE_CHECKING:
+    BaseAdmin = admin.ModelAdmin
+else:  # it takes no type parameters at run time
+
+    class BaseAdmin(admin.ModelAdmin):
+        def __class_getitem__(cls, _row: object) -> type:
+            return cls
+
+
+class AuditedAdmin(BaseAdmin[Row]):
     """A table whose changes also enter the audit log, of the row's site if it has one."""
 
     actions = None  # Django's delete more rows than the list shows
@@ -65,7 +73,7 @@ def to_audit_value(value: Any) -> Any:
     return value if isinstance(value, bool | int | str | list | datetime | None) else str(value)
 
 
-class MembershipAdmin(AuditedAdmin):
+class MembershipAdmin(AuditedAdmin[Membership]):
     """People with their roles in all sites; owners have a page for those of their own site."""
 
     list_display = ("user", "site", "role", "created_at")
@@ -88,12 +96,9 @@ class MembershipAdmin(AuditedAdmin):
         return super().log_deletions(request, rows)
 
 
-class UserAdmin(BaseUserAdmin, AuditedAdmin):  # type: ignore[type-arg,misc]  # no parameters at run time; untyped
+class UserAdmin(BaseUserAdmin, AuditedAdmin[User]):  # type: ignore[type-arg]  # no parameters at run time
     """People who may sign in."""
 
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "first_name", "last_name", "is_active", "is_superuser", "last_login")
     list_filter = ("is_superuser", "is_active", "date_joined")
     filter_horizontal = ()
@@ -148,7 +153,7 @@ def audit_end(request: HttpRequest, tokens: Collection[ManagementToken]) -> None
             )
 
 
-class SiteAdmin(AuditedAdmin):
+class SiteAdmin(AuditedAdmin[Site]):
     """Sites. A new one gets its Segment destination. Its settings are changed on its pages."""
 
     list_display = ("name", "sitecode", "created_at", "state")
@@ -193,16 +198,15 @@ class SiteAdmin(AuditedAdmin):
             return self._remove(request, site)
         if request.method == "POST":
             messages.error(request, "Nothing was removed. Type the sitecode exactly as shown.")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Remove the site {site.name}",
-            "opts": self.opts,
-            "site": site,
-            "rows": removal.count_rows(site).items(),
-            "most": removal.MOST_COUNTED,
-            "going": site.removals.filter(of=Removal.Of.SITE).first(),
-        }
-        return TemplateResponse(request, "admin/remove_site.html", context)
+        return show(
+            request,
+            "admin/remove_site.html",
+            title=f"Remove the site {site.name}",
+            site=site,
+            rows=removal.count_rows(site).items(),
+            most=removal.MOST_COUNTED,
+            going=site.removals.filter(of=Removal.Of.SITE).first(),
+        )
 
     def _remove(self, request: HttpRequest, site: Site) -> HttpResponse:
         name, sitecode = site.name, site.sitecode

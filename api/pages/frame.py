@@ -1,73 +1,71 @@
-"""Frame of every page: the menu and the switcher of sites, without inline styles, which the CSP refuses."""
+"""Frame around every page: the menu, the switcher of sites and the bell."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from django.http import HttpRequest
 from django.urls import reverse
 
-from api.pages.access import current_site, list_sites
+from api.models import Alert, Site
 
-# Title, icon (Material Symbols), name of the page's URL.
-MENU = (
-    ("Home", "home", "home"),
-    ("Goals", "flag", "goals"),
-    ("Events", "stream", "events"),
-    ("Delivery", "monitoring", "delivery"),
-    ("Why not?", "help", "why"),
-    ("People", "person_search", "people"),
-    ("Personas", "groups", "personas"),
-    ("Segments", "filter_alt", "segments"),
-    ("Groups", "apartment", "groups"),
-    ("Event tester", "science", "tester"),
-    ("Set-up guide", "menu_book", "guide"),
-    ("Settings", "settings", "settings"),
+MOST_ALERTS: Final = 20
+
+# Groups of (title, name of the page's URL and of its icon). Those of UNDER belong to the entry above them.
+MENU: Final = (
+    (("Home", "home"),),
+    (
+        ("Goals", "goals"),
+        ("People", "people"),
+        ("Personas", "personas"),
+        ("Segments", "segments"),
+        ("Groups", "groups"),
+    ),
+    (("Events", "events"), ("Delivery", "delivery"), ("Tester", "tester"), ("Why not?", "why")),
+    (("Set-up", "guide"), ("Settings", "settings")),
 )
+UNDER: Final = frozenset({"personas", "segments", "groups"})
 
 
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the menu: the pages of the current site, and the tables for administrators."""
-    site = current_site(request)
+@dataclass(frozen=True, slots=True)
+class MenuItem:
+    """An entry of the menu."""
+
+    title: str
+    icon: str
+    link: str
+    is_current: bool
+    is_under: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Menu, switcher and bell; without a site it has the menu only."""
+
+    menu: Sequence[Sequence[MenuItem]]
+    site: Site | None = None
+    sites: Sequence[Site] = ()
+    alerts: Sequence[Alert] = ()  # that are firing, the oldest first
+    alerts_page: str = ""
+
+
+def build_frame(site: Site | None, sites: Sequence[Site], *, path: str, may_own: bool) -> Frame:
+    """Return the frame of a page at this path. One query if there is a site."""
     if site is None:
-        if request.user.is_superuser or not request.user.is_authenticated:
-            return []  # the theme lists the tables
-        home = {"title": "Home", "icon": "home", "link": reverse("home"), "active": request.path == reverse("home")}
-        return [{"title": "No site", "items": [home]}]
-    items: list[dict[str, Any]] = [
-        {"title": title, "icon": icon, "link": reverse(f"pages:{name}", args=[site.sitecode])}
-        for title, icon, name in MENU
-    ]
-    for item in items:  # all addresses begin with that of Home
-        item["active"] = request.path == item["link"] or (
-            item["title"] != "Home" and request.path.startswith(item["link"])
-        )
-    groups: list[dict[str, Any]] = [{"title": site.name, "items": items}]
-    if request.user.is_superuser:
-        tables = reverse("tables")
-        link = {"title": "All tables", "icon": "database", "link": tables, "active": request.path == tables}
-        groups.append({"title": "Administration", "separator": True, "items": [link]})
-    return groups
+        home = reverse("home")
+        return Frame([[MenuItem("Home", "home", home, path == home, is_under=False)]])
+    firing = site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")
+    # Only owners may open the alerts; Delivery shows their figures to everybody.
+    alerts_page = reverse(f"pages:{'settings-alerts' if may_own else 'delivery'}", args=[site.sitecode])
+    return Frame(list_menu(site, path), site, sites, list(firing[:MOST_ALERTS]), alerts_page)
 
 
-def dropdown(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the switcher: the sites of this user."""
-    if not request.user.is_authenticated:
-        return []
-    return [
-        {
-            "icon": "public",
-            "title": f"{site.name} ({site.sitecode})",
-            "link": reverse("pages:home", args=[site.sitecode]),
-        }
-        for site in list_sites(request)
-    ]
+def list_menu(site: Site, path: str) -> list[list[MenuItem]]:
+    """Return the groups of the menu; the entry whose address begins `path` is the current one."""
+    home = reverse("pages:home", args=[site.sitecode])
 
+    def item(title: str, name: str) -> MenuItem:
+        link = reverse(f"pages:{name}", args=[site.sitecode])
+        is_current = path == link or (link != home and path.startswith(link))
+        return MenuItem(title, name, link, is_current, is_under=name in UNDER)
 
-def subheader(request: HttpRequest) -> str:
-    """Return the name and code of the current site."""
-    site = current_site(request) if request.user.is_authenticated else None
-    return f"{site.name} · {site.sitecode}" if site else ""
-
-
-def leave_out_inline_style(_: HttpRequest) -> dict[str, Any]:
-    """Return empty values for the theme's inline colours: api/colors.css has the colours."""
-    return {"colors": None, "border_radius": None}
+    return [[item(*entry) for entry in group] for group in MENU]

@@ -6,15 +6,12 @@ Users, memberships and new sites are the exceptions (api.pages.administration), 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from django.contrib import admin
-from django.contrib.auth.forms import AuthenticationForm as BaseAuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
-from unfold.admin import ModelAdmin
-from unfold.forms import AuthenticationForm
-from unfold.sites import UnfoldAdminSite
 
 from api import models as api
 from api.events.types import ALL_TYPES
@@ -31,11 +28,11 @@ FOR_MEMBERS: Final = frozenset({"logout", "password_change", "password_change_do
 ON_FILTER: Final = ("", "__exact", "__id__exact", "__isnull", "__gte", "__lt")  # the lookups of Django's filters
 
 if TYPE_CHECKING:
-    BaseTable = admin.ModelAdmin  # the theme's is untyped
+    BaseTable = admin.ModelAdmin
     BasePaginator = Paginator
 else:  # these take no type parameters at run time
 
-    class BaseTable(ModelAdmin):
+    class BaseTable(admin.ModelAdmin):
         def __class_getitem__(cls, _row: object) -> type:
             return cls
 
@@ -44,24 +41,21 @@ else:  # these take no type parameters at run time
             return cls
 
 
-class SignInForm(AuthenticationForm):  # type: ignore[misc]  # the theme's is untyped
-    """The form of everybody who signs in. Members of sites need not be what Django calls staff."""
-
-    def confirm_login_allowed(self, user: User) -> None:
-        BaseAuthenticationForm.confirm_login_allowed(self, user)
-
-
-class TablesSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme's is untyped
+class TablesSite(admin.AdminSite):
     """Django's admin for superusers. Everybody who is signed in may sign out and change their password in it."""
 
-    login_form = SignInForm
+    login_form = AuthenticationForm  # members of sites need not be what Django calls staff
+    login_template = "sign_in.html"
+    logout_template = "signed_out.html"
+    password_change_template = "password.html"  # noqa: S105 - a file
+    password_change_done_template = "password_changed.html"  # noqa: S105 - a file
     site_header = site_title = "Goalpost"
     site_url = None  # there is no other site to view
     index_title = "Database tables"
 
     def has_permission(self, request: HttpRequest) -> bool:
         user, page = request.user, request.resolver_match
-        return user.is_active and (user.is_superuser or (page is not None and page.url_name in FOR_MEMBERS))
+        return bool(user.is_active and (user.is_superuser or (page is not None and page.url_name in FOR_MEMBERS)))
 
 
 class BoundedPaginator(BasePaginator[Row]):

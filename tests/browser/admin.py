@@ -38,7 +38,7 @@ class Desk:
         """Fill in the sign-in form that is open, and send it."""
         self.page.get_by_label("Username").fill(username)
         self.page.get_by_label("Password").fill(password)
-        self.page.get_by_role("button", name="Log in").click()
+        self.page.get_by_role("button", name="Sign in").click()
 
 
 NOT_SILENT = {"error", "warning"}

@@ -60,9 +60,9 @@ def test_uvicorn__of_pages_files_and_exports__answers_as_granian(shop: Shop) -> 
     assert "Ünïcode, “quoted”" in export.content.decode("utf-8-sig")
     login = httpx.get(f"{shop.server.url}/admin/login/", headers={"host": "localhost"})  # without earlier cookies
     assert login.headers["set-cookie"].startswith("csrftoken=")
-    file = shop.client.get("/static/api/colors.css")
+    file = shop.client.get("/static/api/frame.css")
     assert (file.status_code, len(file.content)) == (200, int(file.headers["content-length"]))
-    assert shop.client.head("/static/api/colors.css").content == b""
+    assert shop.client.head("/static/api/frame.css").content == b""
     assert shop.client.get("/static/nothing.css").status_code == 404
 
 

@@ -71,5 +71,5 @@ def test_half_forms__however_many__hold_no_page_and_no_health(transactional_db: 
         for _ in range(20 * PAGES.limit.running):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             connection.sendall(b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
-        for path in ("/admin/login/", "/health/ready", "/static/api/colors.css"):
+        for path in ("/admin/login/", "/health/ready", "/static/api/frame.css"):
             assert httpx.get(f"{server.url}{path}", headers={"host": "localhost"}, timeout=30).status_code == 200

@@ -224,15 +224,15 @@ def test_file__of_which_a_part_is_asked_for__sends_that_part(
 
 
 def test_file__small__is_handed_over_whole_with_the_headers_of_a_file(world: World) -> None:
-    answer = world.client.get("/static/api/colors.css")
+    answer = world.client.get("/static/api/frame.css")
 
-    begun = get("/static/api/colors.css")
+    begun = get("/static/api/frame.css")
     assert take_first(begun) == answer.content
     assert begun.read_rest() == b""
     assert answer.headers["content-type"].startswith("text/css")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "max-age" in answer.headers["cache-control"]
-    assert world.client.post("/static/api/colors.css").status_code == 405
+    assert world.client.post("/static/api/frame.css").status_code == 405
 
 
 # Passwords

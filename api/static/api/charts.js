@@ -1,5 +1,5 @@
 // Charts: <div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": ""}], "stacked": true}'></canvas></div>
-// Drawn with Chart.js, which the theme loads. Series differ by pattern of line and by shade, not by colour alone.
+// Drawn with Chart.js (pages/chart_scripts.html). Series differ by pattern of line and by shade, not by colour alone.
 "use strict";
 
 (() => {
@@ -56,6 +56,7 @@
   const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
   addEventListener("DOMContentLoaded", () => {
     drawAll();
-    new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
+    new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   });
 })();

@@ -278,8 +278,8 @@ FORMAT_MODULE_PATH = "api.formats"
 STATIC_URL = "/static/"
 # Chart.js alone: the rest of its package, a theme of Django's admin, is not used.
 STATICFILES_DIRS = [("chart", Path(str(files("unfold"))) / "static/unfold/js/chart")]
-# The image and `manage.py up` collect the static files, under names that change with the content; elsewhere they are
-# served from where they lie, without a step before.
+# The image and `manage.py up` collect the static files, under names that change with the content. Elsewhere they are
+# served from where they lie.
 STATIC_ROOT = env.str("GOALPOST_STATIC_ROOT", None)
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 STORAGES = {

@@ -5,6 +5,7 @@ after a kill -9 of it.
 """
 
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
 from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dotenv import dotenv_values
 
@@ -130,7 +132,8 @@ def run(data_dir: Path, *, has_tls: bool = False) -> None:
             environment |= tls_environment(environment)
         if "DATABASE_URL" in given:
             await_database(given["DATABASE_URL"])
-        prepare(environment, lock)
+        run_first("prepare", environment, lock)
+        environment["GOALPOST_STATIC_ROOT"] = collect_static_files(environment, lock, data_dir / "static")
         children = stack.enter_context(group(environment, lock, files))
         watch([*supervise_servers(running, data_dir, lock), *children], begun, files)
 
@@ -204,10 +207,30 @@ def await_database(url: str) -> None:
             return
 
 
-def prepare(environment: Mapping[str, str], lock: int) -> None:
-    """Migrate and bootstrap in a child, because our own settings are older than the servers' addresses."""
-    command = [sys.executable, "manage.py", "prepare"]
-    child = start("prepare", command, lock=lock, env=environment, cwd=settings.BASE_DIR)
+def collect_static_files(environment: Mapping[str, str], lock: int, root: Path) -> str:
+    """Collect the static files under hashed names, unless those of this version are there already.
+
+    Return their directory. It takes some seconds, once a version.
+    """
+    given = {"GOALPOST_STATIC_ROOT": str(root)}
+    stamp = root.with_name("static.stamp")
+    found = sorted(
+        (path, Path(storage.path(path)).stat().st_mtime_ns, storage.size(path))
+        for finder in get_finders()
+        for path, storage in finder.list([])
+    )
+    version = hashlib.sha256(repr((settings.STATIC_URL, found)).encode()).hexdigest()
+    if not stamp.exists() or stamp.read_text(encoding="ascii", errors="replace") != version:
+        stamp.unlink(missing_ok=True)
+        run_first("collectstatic", {**environment, **given}, lock, "--noinput", "--clear", "--verbosity", "0")
+        stamp.write_text(version, encoding="ascii")
+    return str(root)
+
+
+def run_first(name: str, environment: Mapping[str, str], lock: int, *options: str) -> None:
+    """Run a command in a child, because our own settings are older than the servers' addresses."""
+    command = [sys.executable, "manage.py", name, *options]
+    child = start(name, command, lock=lock, env=environment, cwd=settings.BASE_DIR)
     try:
         code = child.process.wait()
     finally:
@@ -215,7 +238,7 @@ def prepare(environment: Mapping[str, str], lock: int) -> None:
     if code > 0:
         sys.exit(code)  # it has said why
     if code < 0:
-        raise StartRefusedError(f"`manage.py prepare` was ended by {signal.Signals(-code).name}")
+        raise StartRefusedError(f"`manage.py {name}` was ended by {signal.Signals(-code).name}")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ LOOKS: Final = [(1440, "light"), (390, "dark"), *([(1440, "dark"), (390, "light"
 GRAVE: Final = {"serious", "critical"}
 RUN: Final = "async (runOnly) => (await axe.run({runOnly, resultTypes: ['violations'], preload: false})).violations"
 STANDARD: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+# Nothing may be looked at half faded.
+FINISH: Final = "document.getAnimations().filter(each => each instanceof CSSTransition).forEach(each => each.finish())"
 # Rules that depend on width and colours. The first look has checked the rest of the document.
 OF_LOOKS: Final = {"type": "rule", "values": ["color-contrast", "scrollable-region-focusable"]}
 
@@ -87,6 +89,7 @@ def look_at(page: Page, shop: Shop, stops: dict[str, Stop]) -> list[str]:
             if is_first or PICTURES:
                 page.goto(f"{shop.server.url}{stop.address}")
                 stop.act(page)
+            page.evaluate(FINISH)
             if PICTURES:
                 page.screenshot(path=f"{PICTURES}/{name}-{width}-{scheme}.png".replace(" ", "_"), full_page=True)
             wrong += [f"{name}, {width} {scheme}: {each}" for each in findings(page, is_first=is_first)]

@@ -66,6 +66,7 @@ def make_user(page: Page, username: str) -> None:
     page.locator("#id_password2").fill(PASSWORD)
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("was added successfully")).to_be_visible()
+    page.get_by_role("link", name="Back to your site").click()
 
 
 def enter_site(page: Page, sitecode: str) -> None:

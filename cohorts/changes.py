@@ -9,6 +9,7 @@ from typing import Any
 
 from cohorts import merge
 from cohorts.custom_values import ADDS, CustomValues
+from cohorts.ids import is_marker
 from cohorts.models import Identity
 from times import EPOCH, RESOLUTION
 
@@ -298,7 +299,8 @@ def set_owners(
         if key[0] == VISITOR:
             has_moved_visitor = move == merge.Move.CHANGED
         elif move:
-            former[key, current[3]], former[key, owner] = True, False
+            former |= {(key, current[3]): True} if not is_marker(current[3]) else {}  # no event names it any more
+            former[key, owner] = False
         else:
             former[key, owner] = True
     return largest, has_moved_visitor

@@ -48,6 +48,15 @@ NOTHING: Final = re.compile(r"""[\s"'`(){}<>\[\]._?*-]*""")  # quotes or bracket
 SIGNS: Final = re.compile(r"[\W_]+")
 
 
+# The text in place of an erased person in rows of others, of several ids with a number.
+MARKER: Final = re.compile(r"erased:[0-9a-f]{16}(?::\d+)?")
+
+
+def is_marker(text: str) -> bool:
+    """Return True for the text in place of an erased person."""
+    return MARKER.fullmatch(text) is not None
+
+
 def names_nothing(text: str) -> bool:
     """Return True for a blank text or a placeholder in any spelling."""
     text = text.strip()

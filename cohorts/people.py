@@ -113,6 +113,22 @@ def apply(
     return BatchOutcome(outcomes, visitors, changed, postponed, known)
 
 
+def note_seen(site_id: int, changes: Sequence[Change], known: Mapping[IdentityKey, LoadedIdentity]) -> None:
+    """Note when people were seen by events that were to be kept elsewhere and were not, as hits of unknown goals.
+
+    `known` are the identities as `apply` left them. One query, if a time moved.
+    """
+    moved = dict[IdentityKey, LoadedIdentity]()
+    for change in changes:
+        key = holder_of(change)
+        registers = {} if key is None else known[key].registers
+        # A row of a version that kept no times stays without.
+        if key and merge.FIRST_SEEN in registers and merge.set_seen(registers, merge.LAST_SEEN, change.micros):
+            moved[key] = known[key]
+    with waits_for(Lock.IDENTITY):
+        save_identities(site_id, {key: moved[key] for key in sorted(moved)})
+
+
 def _unlisted_warning(change: Change, unlisted: AbstractSet[str]) -> AbstractSet[str]:
     return {"unlisted_persona"} if change.persona and change.persona[0] in unlisted else frozenset()
 

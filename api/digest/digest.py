@@ -308,6 +308,12 @@ def _apply(
     recorded = recording.record(config.site_id, keyed, policy=config.policy, moved=rekeyed.moved, cancelled=cancelled)
     for (result, _), recorded_hit in zip(hits, recorded, strict=True):
         note_recorded(result, recorded_hit)
+    unseen = [
+        effects.change
+        for result, effects in zip(results, derived, strict=True)
+        if effects.change and (effects.goal or effects.cancellation) and result.status in ("rejected", "failed")
+    ]
+    people.note_seen(config.site_id, unseen, outcome.known)
     if config.has_several_sources:
         with waits_for(Lock.GOAL):
             note_duplicate_sources(config.site_id, hits)

@@ -77,7 +77,10 @@ def forget_conversions(erasure: Erasure, conversion_ids: Sequence[int]) -> None:
 
 
 def move_totals(erasure: Erasure, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Move conversions to the marker in the totals, and return how many there are."""
+    """Move conversions to the marker in the totals, and return how many there are.
+
+    A worker evaluates the segments of other people for whom they counted within seconds of the commit.
+    """
     moved = [
         totals.MovedConversion(CountedConversion((goal, new), at, revenue, currency), (goal, old))
         for at, goal, old, new, revenue, currency in rows

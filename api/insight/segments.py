@@ -37,7 +37,7 @@ class SegmentReport:
 
     segment: Segment
     members: int  # found so far while it is filling
-    is_counted: bool  # otherwise there are more members
+    is_counted: bool  # otherwise there may be more members
     dependents: Sequence[Segment]  # that name it, also through others, by id
     custom_data: Sequence[int]  # indexes that are filled from it
 
@@ -82,8 +82,8 @@ def find_segments(site_id: int) -> list[Segment]:
 def report(
     site_id: int, segments: Sequence[Segment], *, now: datetime, most: int = MOST_COUNTED_IN_LIST
 ) -> list[SegmentReport]:
-    """Return these segments with their sizes, each of `most` members at most. Three queries."""
-    counts = listing.count_members(site_id, segments, now=now, most=most + 1) if segments else {}
+    """Return these segments with their sizes, each among `most` memberships at most. Three queries."""
+    counts = listing.count_members(site_id, segments, now=now, most=most) if segments else {}
     by_id = {segment.pk: segment for segment in Segment.objects.filter(site_id=site_id)}
     naming = find_naming(by_id)
     filled = defaultdict[str, list[int]](list)
@@ -93,8 +93,8 @@ def report(
     return [
         SegmentReport(
             segment,
-            members=min(counts.get(segment.pk, 0), most),
-            is_counted=counts.get(segment.pk, 0) <= most,
+            members=counts[segment.pk].members,
+            is_counted=counts[segment.pk].is_complete,
             dependents=[by_id[id_] for id_ in naming.get(segment.pk, ())],
             custom_data=filled[str(segment.pk)],
         )

@@ -91,7 +91,9 @@ class SegmentShape(serializers.Serializer[SegmentReport]):
         help_text="`filling`: a worker looks for its members, and remote data has only those found so far.",
     )
     percent = serializers.IntegerField(help_text="The share of people that were looked at.")
-    members = serializers.IntegerField(help_text="The number of persons, a lower bound unless `isCounted`.")
+    members = serializers.SerializerMethodField(
+        help_text="The number of persons, a lower bound unless `isCounted`. Null without the scope `read:personal`."
+    )
     isCounted = serializers.BooleanField(source="is_counted")
     dependents = NamedSegment(many=True, help_text="The segments that name it, also through others.")
     customData = serializers.ListField(
@@ -102,6 +104,9 @@ class SegmentShape(serializers.Serializer[SegmentReport]):
     )
     dateCreated = serializers.DateTimeField(source="segment.created_at")
     dateModified = serializers.DateTimeField(source="segment.updated_at")
+
+    def get_members(self, reported: SegmentReport) -> int | None:
+        return reported.members if self.context["shows_members"] else None
 
     def get_withheldBecause(self, reported: SegmentReport) -> str | None:  # noqa: N802
         return cast("str | None", self.context["withheld"].get(reported.segment.pk))

@@ -90,7 +90,7 @@ class Segments(ViewSet):
         shaped: list[Mapping[str, Any]] = []
         for site_id in dict.fromkeys(segment.site_id for segment in page):
             reports = segments.report(site_id, [each for each in page if each.site_id == site_id], now=now)
-            context = {"withheld": explain_withheld(site_id)}
+            context = context_of(request, site_id)
             shaped += [SegmentShape(reported, context=context).data for reported in reports]
         headers = page_headers(len(found), per_page=query["perPage"])
         return Response(shaped, headers=headers)
@@ -109,9 +109,8 @@ class Segments(ViewSet):
         site = open_site(request, sitecode=fields.pop("sitecode", None))
 
         def create(_secret: str) -> Mapping[str, Any]:
-            return shape(
-                segment_changes.create_segment(site, **fields, actor=caller_of(request).name, now=timezone.now())
-            )
+            actor = caller_of(request).name
+            return shape(request, segment_changes.create_segment(site, **fields, actor=actor, now=timezone.now()))
 
         with refusing_faults():
             return idempotency.create_once(request, site, create)
@@ -119,7 +118,7 @@ class Segments(ViewSet):
     @extend_schema(operation_id="readSegment", responses=answers(200, SegmentShape, 404))
     def retrieve(self, request: Request, segment_id: int) -> Response:
         """Return a segment with its size and what depends on it."""
-        return Response(shape(find_segment(request, segment_id)))
+        return Response(shape(request, find_segment(request, segment_id)))
 
     @extend_schema(
         operation_id="changeSegment", request=ChangedSegment, responses=answers(200, SegmentShape, 400, 403, 404, 409)
@@ -133,7 +132,7 @@ class Segments(ViewSet):
             saved = segment_changes.change_segment(
                 segment, change.validated_data, actor=caller_of(request).name, now=timezone.now()
             )
-        return Response(shape(saved))
+        return Response(shape(request, saved))
 
     @extend_schema(operation_id="deleteSegment", responses=answers(204, None, 403, 404, 409))
     def destroy(self, request: Request, segment_id: int) -> Response:
@@ -189,6 +188,8 @@ class SegmentMembers(APIView):
 
 @extend_schema(tags=["segments"])
 class SegmentHistory(APIView):
+    reads_need = TokenScope.READ_PERSONAL  # a segment may be about one person
+
     @extend_schema(
         operation_id="readHistoryOfSegment",
         parameters=[HistoryQuery],
@@ -249,11 +250,22 @@ def find_segment(request: Request, segment_id: int) -> Segment:
     return find_in_sites(request, Segment.objects.select_related("site"), segment_id)
 
 
-def shape(segment: Segment) -> Mapping[str, Any]:
+def shape(request: Request, segment: Segment) -> Mapping[str, Any]:
     """Return a segment as JSON. Six queries."""
     reported = segments.report_one(segment, now=timezone.now())
-    shaped: Mapping[str, Any] = SegmentShape(reported, context={"withheld": explain_withheld(segment.site_id)}).data
+    shaped: Mapping[str, Any] = SegmentShape(reported, context=context_of(request, segment.site_id)).data
     return shaped
+
+
+def context_of(request: Request, site_id: int) -> Mapping[str, Any]:
+    """Return what the shape of a segment asks for beside it. Three queries.
+
+    Whoever may choose conditions could find out anything about one person by the sizes of segments.
+    """
+    return {
+        "withheld": explain_withheld(site_id),
+        "shows_members": TokenScope.READ_PERSONAL in caller_of(request).scopes,
+    }
 
 
 def shape_key(key: IdentityKey) -> dict[str, str]:

@@ -15,7 +15,8 @@ from cohorts.segments import membership
 from cohorts.segments.persons import find_keys_of, find_roots
 
 PAGE: Final = 50
-MOST_COUNTED: Final = 1_000_000  # members of a segment, some 0.3 s
+MOST_COUNTED: Final = 1_000_000  # memberships of a segment, some 0.3 s
+MOST_CHANGES: Final = 1_000_000  # entries and exits of a segment, some 0.3 s
 MOST_SCANNED: Final = 20_000  # memberships that a page examines: of people who will enter by time, too
 IS_IN: Final = "m.is_member <> coalesce(m.until <= %(now)b, false)"  # also if time has turned it since it was stored
 
@@ -59,21 +60,34 @@ class ChangesOfDay:
     left: int
 
 
+@dataclass(frozen=True, slots=True)
+class MemberCount:
+    """A number of members, a lower bound unless all memberships were examined."""
+
+    members: int
+    is_complete: bool
+
+
 def count_members(
     site_id: int, segments: Iterable[Segment], *, now: datetime, most: int = MOST_COUNTED
-) -> dict[int, int]:
-    """Return the number of members of each segment under its present version, `most` at most. One query."""
+) -> dict[int, MemberCount]:
+    """Return the number of members of each segment under its present version. One query.
+
+    Of each segment `most` memberships are examined, also of earlier versions and of people who will enter by time.
+    """
     versions = {segment.pk: segment.version for segment in segments}
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT asked.id, its.members FROM unnest(%(ids)b::bigint[], %(versions)b::int[]) AS asked (id, version)
+            SELECT asked.id, its.members, its.examined
+              FROM unnest(%(ids)b::bigint[], %(versions)b::int[]) AS asked (id, version)
              CROSS JOIN LATERAL (
-                SELECT count(*) AS members FROM (
-                    SELECT FROM cohorts_segmentmember m
-                     WHERE m.site_id = %(site)b AND m.segment_id = asked.id AND m.version = asked.version AND {IS_IN}
-                     LIMIT %(most)b
-                ) AS counted
+                SELECT count(*) FILTER (WHERE m.version = asked.version AND {IS_IN}) AS members, count(*) AS examined
+                  FROM (
+                    SELECT its.version, its.is_member, its.until FROM cohorts_segmentmember its
+                     WHERE its.site_id = %(site)b AND its.segment_id = asked.id
+                     ORDER BY its.identity_id LIMIT %(most)b + 1
+                  ) AS m
              ) AS its
             """,
             {
@@ -84,7 +98,10 @@ def count_members(
                 "most": most,
             },
         )
-        return dict(cursor.fetchall())
+        return {
+            id_: MemberCount(min(members, most), is_complete=examined <= most)
+            for id_, members, examined in cursor.fetchall()
+        }
 
 
 def list_members(
@@ -169,20 +186,27 @@ def list_changes(
         ]
 
 
-def count_changes(segment: Segment, *, since: datetime) -> list[ChangesOfDay]:
-    """Return the entries and exits by day in UTC since a time, in order; days without any are left out. One query."""
+def count_changes(segment: Segment, *, since: datetime, most: int = MOST_CHANGES) -> list[ChangesOfDay]:
+    """Return the entries and exits by day in UTC since a time, in order; days without any are left out. One query.
+
+    The newest `most` are counted. A day that has older ones is left out, with all days before it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT (at AT TIME ZONE 'UTC')::date AS day, count(*) FILTER (WHERE is_member),
                    count(*) FILTER (WHERE NOT is_member)
-              FROM cohorts_segmentchange
-             WHERE site_id = %(site)b AND segment_id = %(segment)b AND at >= %(since)b
+              FROM (
+                SELECT at, is_member FROM cohorts_segmentchange
+                 WHERE site_id = %(site)b AND segment_id = %(segment)b AND at >= %(since)b
+                 ORDER BY at DESC LIMIT %(most)b + 1
+              ) AS newest
              GROUP BY day ORDER BY day
             """,
-            {"site": segment.site_id, "segment": segment.pk, "since": since},
+            {"site": segment.site_id, "segment": segment.pk, "since": since, "most": most},
         )
-        return [ChangesOfDay(*row) for row in cursor.fetchall()]
+        days = [ChangesOfDay(*row) for row in cursor.fetchall()]
+    return days if sum(each.entered + each.left for each in days) <= most else days[1:]
 
 
 def load_last_changes(site_id: int, ids: Collection[int]) -> dict[int, tuple[datetime, bool]]:

@@ -158,7 +158,8 @@ def preview(
         now=now,
         fillings=membership.read_filled(site_id, needs.custom_data),
     )
-    before = _find_members(site_id, segment_id, [person.root_id for person in persons], now)
+    edited = next((each for each in stored.ordered if each.id == segment_id), None) if stored else None
+    before = _find_members(site_id, edited, [person.root_id for person in persons], now)
     judgements = {person.root: judge(segments, facts[person.root], now=now)[tried.id] for person in persons}
     found = [person for person in persons if judgements[person.root].is_member]
     after = {person.root_id for person in found}
@@ -178,6 +179,10 @@ def preview(
     )
 
 
-def _find_members(site_id: int, segment_id: int | None, ids: Sequence[int], now: datetime) -> set[int]:
-    rows: Mapping[int, Sequence[membership.MemberRow]] = membership.read_members(site_id, ids) if segment_id else {}
-    return {row.identity_id for its in rows.values() for row in its if row.segment_id == segment_id and row.at(now)[0]}
+def _find_members(site_id: int, segment: CompiledSegment | None, ids: Sequence[int], now: datetime) -> set[int]:
+    """Return those of these identities that are in a segment under its present version."""
+    if segment is None:
+        return set()
+    key = (segment.id, segment.version)
+    rows = membership.read_members(site_id, ids).values()
+    return {row.identity_id for its in rows for row in its if (row.segment_id, row.version) == key and row.at(now)[0]}

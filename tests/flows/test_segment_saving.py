@@ -167,3 +167,21 @@ def test_preview__of_an_edit__says_who_would_enter_and_leave(world: World) -> No
     assert preview.is_complete
     assert [value for _, value in preview.sample] == ["u1", "u3"]
     assert members(segment) == {"u0", "u2", "u4"}
+
+
+def test_preview__of_a_segment_that_is_filling__counts_no_member_of_an_older_version(world: World) -> None:
+    people(world)
+    segment = create(world, "s", plan("pro"))
+    keep_up()
+    edit(segment, plan("none"))
+
+    preview = saving.preview(
+        world.site.pk,
+        plan("free"),
+        segment_id=segment.pk,
+        load_outside=load_outside,
+        company_is_group=False,
+        now=datetime.now(UTC),
+    )
+
+    assert (preview.entering, preview.leaving) == (2, 0)

@@ -17,10 +17,10 @@ from cohorts.segments import upkeep
 from goals.models import Conversion
 from goals.visit_facts import VisitHolder
 from goals.visit_models import Exposure, VisitActivity, VisitFact
-from tests.support.sdk import custom_data, flush_activity, line, send_lines
+from tests.support.sdk import conversion, custom_data, flush_activity, line, send_lines
 from tests.support.segments import assert_exact, keep_up, make_segment, members
 from tests.support.verifying import found_by_verify
-from tests.world import World
+from tests.world import START, World
 
 HOUR = timedelta(hours=1)
 STATIC: dict[str, Any] = {"browserIndex": 0, "browserVersion": 156, "osIndex": 3, "deviceType": "DESKTOP"}
@@ -218,6 +218,22 @@ def test_seen__by_an_exposure_that_is_known__is_the_last_one(world: World) -> No
     keep_up()
 
     assert members(segment) == {"v1"}
+
+
+@pytest.mark.parametrize("more", [{}, {"negative": True}])
+def test_seen__by_a_conversion_of_a_goal_that_is_not_there__is_its_time(world: World, more: dict[str, Any]) -> None:
+    since = (START + timedelta(days=1)).isoformat()
+    segment = make_segment(
+        world.site, [{"on": "seen", "which": "last", "test": {"type": "date", "how": "since", "date": since}}]
+    )
+    world.identify(userId=None, traits={"kameleoonVisitorCode": "v1", "plan": "pro"})
+    assert members(segment) == set()
+
+    send_lines(world, conversion(999_999, **more))
+
+    assert Message.objects.get(type="conversion").reason == "unknown_goal"
+    assert members(segment) == {"v1"}
+    assert_exact(world)
 
 
 def test_first_seen__of_a_row_of_an_older_version__is_its_creation(world: World) -> None:

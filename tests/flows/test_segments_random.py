@@ -245,8 +245,10 @@ def test_memberships__of_any_history__are_those_of_a_recomputation(
         if erased is not None:
             settle(clock, shop.site)
             erase.erase(shop.site, erased, by="owner", now=datetime.now(UTC))
+            assert run_check(CHECK, shop.site.pk).found == {}
             while erase.sweep(now=datetime.now(UTC)):
                 pass
+            assert run_check(CHECK, shop.site.pk).found == {}
         save(shop.site, len(first) - 1, edited)
         for span in hours:
             settle(clock, shop.site)

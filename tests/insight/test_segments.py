@@ -9,7 +9,7 @@ from api.insight import segments
 from api.insight.segments import SegmentState
 from api.models import Site
 from cohorts.models import CustomData
-from cohorts.segment_tables import Segment
+from cohorts.segment_tables import Segment, SegmentMember
 from cohorts.segments import listing
 from cohorts.segments.conditions import read_conditions
 from goals.models import Goal
@@ -48,6 +48,10 @@ def test_report__of_segments__has_sizes_states_and_what_depends_on_them(world: W
     (few,) = segments.report(world.site.pk, [pro], now=now(), most=2)
     assert (few.members, few.is_counted) == (2, False)
     assert segments.report_one(pro, now=now()).members == 3
+    old = SegmentMember.objects.filter(segment=pro).order_by("identity_id").values_list("pk", flat=True)[:2]
+    SegmentMember.objects.filter(pk__in=list(old)).update(version=0)
+    (bounded,) = segments.report(world.site.pk, [pro], now=now(), most=2)
+    assert (bounded.members, bounded.is_counted) == (1, False)  # members of an older version are examined, too
     assert segments.report(world.site.pk, [], now=now()) == []
 
 
@@ -79,7 +83,7 @@ def test_members__whom_time_has_turned__are_those_of_the_moment(world: World, mo
 
     for at, sizes in ((START, (1, 0)), (midnight, (0, 1))):
         counts = listing.count_members(world.site.pk, [leaving, entering], now=at)
-        assert (counts[leaving.pk], counts[entering.pk]) == sizes
+        assert (counts[leaving.pk].members, counts[entering.pk].members) == sizes
     (before,) = listing.list_members(leaving, now=START).members
     (after,) = listing.list_members(entering, now=midnight).members
     assert (before.since, before.until, after.since, after.until) == (clock.value, midnight, midnight, None)
@@ -105,6 +109,9 @@ def test_changes__of_people__are_listed_and_counted_by_day(world: World, monkeyp
     days = listing.count_changes(segment, since=START)
     assert [(f"{each.day}", each.entered, each.left) for each in days] == [("2026-11-22", 3, 0), ("2026-11-23", 1, 1)]
     assert len(listing.count_changes(segment, since=START + timedelta(hours=1))) == 1
+    entered_and_left = sum(day.entered + day.left for day in days)
+    assert listing.count_changes(segment, since=START, most=entered_and_left) == days
+    assert listing.count_changes(segment, since=START, most=entered_and_left - 1) == days[1:]
 
 
 def explain(site: Site, id_: str, at: datetime) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from api.models import AuditEntry
 from cohorts.segment_tables import Segment
 from tests.support.management_api import Caller, body, message, refusal
+from tests.support.rest_access import holder_of
 from tests.support.segments import keep_up, make_segment
 from tests.world import SITECODE, World
 
@@ -38,6 +39,20 @@ def test_segment__created_and_filled__is_as_it_was_sent_with_its_size(world: Wor
     assert (read["sitecode"], read["siteId"], read["dependents"]) == (SITECODE, world.site.pk, [])
     assert "custom data" in read["withheldBecause"]
     assert owner.get("/api/segments") == owner.get(f"/api/segments?site={SITECODE}") == [read]
+
+
+def test_segment__read_by_a_caller_who_may_not_read_people__says_no_size(world: World) -> None:
+    """Otherwise a segment on an e-mail address and a trait would tell the trait of its person."""
+    people(world)
+    segment = make_segment(world.site, [PRO])
+    writer, reader = holder_of(world, "read", "write"), holder_of(world, "read", "read:personal")
+    path = f"/api/segments/{segment.pk}"
+
+    seen = [writer.get(path), *writer.get("/api/segments"), body(writer.ask("PATCH", path, {"name": "renamed"}))]
+
+    assert [each["members"] for each in seen] == [None, None, None]
+    assert [each["members"] for each in (reader.get(path), *reader.get("/api/segments"))] == [3, 3]
+    assert refusal(writer.ask("GET", f"{path}/history")) == (403, "insufficient_scope")
 
 
 def test_segments__by_page__are_in_the_order_of_names(world: World, owner: Caller) -> None:

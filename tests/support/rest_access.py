@@ -128,7 +128,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PATCH segments/<number:segment_id>": Operation("write", {"name": "Renamed"}),
     "DELETE segments/<number:segment_id>": Operation("write", status=204),
     "GET segments/<number:segment_id>/entries": Operation("read:personal"),
-    "GET segments/<number:segment_id>/history": Operation("read"),
+    "GET segments/<number:segment_id>/history": Operation("read:personal"),
     "GET segments/<number:segment_id>/members": Operation("read:personal"),
     "GET sites/<slug:sitecode>/person/segments": Operation("read:personal", query="id=user-1"),
     "GET sites/<slug:sitecode>/tokens": Operation("admin"),

@@ -125,7 +125,7 @@ def current_site(request: HttpRequest) -> Site | None:
 
 
 def show(request: HttpRequest, template: str, *, title: str, status: int = 200, **context: Any) -> TemplateResponse:
-    """Return a page within the frame, with what each template needs."""
+    """Return a page within the frame, with what each template needs. One query for the frame of a site."""
     site = getattr(request, "goalpost_site", None)
     may_own = site is not None and may(request, Role.OWNER)
     return TemplateResponse(

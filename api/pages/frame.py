@@ -23,6 +23,7 @@ MENU: Final = (
     (("Events", "events"), ("Delivery", "delivery"), ("Tester", "tester"), ("Why not?", "why")),
     (("Set-up", "guide"), ("Settings", "settings")),
 )
+KEYS: Final = {"home": "h", "goals": "g", "people": "p", "events": "e", "delivery": "d", "settings": "s"}  # after g
 UNDER: Final = frozenset({"personas", "segments", "groups"})
 
 
@@ -34,7 +35,8 @@ class MenuItem:
     icon: str
     link: str
     is_current: bool
-    is_under: bool
+    is_under: bool = False
+    key: str = ""  # of the keyboard, after g
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def build_frame(site: Site | None, sites: Sequence[Site], *, path: str, may_own:
     """Return the frame of a page at this path. One query if there is a site."""
     if site is None:
         home = reverse("home")
-        return Frame([[MenuItem("Home", "home", home, path == home, is_under=False)]])
+        return Frame([[MenuItem("Home", "home", home, path == home)]])
     firing = site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")
     # Only owners may open the alerts; Delivery shows their figures to everybody.
     alerts_page = reverse(f"pages:{'settings-alerts' if may_own else 'delivery'}", args=[site.sitecode])
@@ -66,6 +68,6 @@ def list_menu(site: Site, path: str) -> list[list[MenuItem]]:
     def item(title: str, name: str) -> MenuItem:
         link = reverse(f"pages:{name}", args=[site.sitecode])
         is_current = path == link or (link != home and path.startswith(link))
-        return MenuItem(title, name, link, is_current, is_under=name in UNDER)
+        return MenuItem(title, name, link, is_current, name in UNDER, KEYS.get(name, ""))
 
     return [[item(*entry) for entry in group] for group in MENU]

@@ -7,7 +7,7 @@ from django.urls import path
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
-from api.pages import guide, home
+from api.pages import guide, home, search
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
@@ -29,6 +29,7 @@ from api.pages.settings import site as settings
 app_name = "pages"
 urlpatterns = [
     path("<slug:sitecode>/", home.home, name="home"),
+    path("<slug:sitecode>/search/", search.search, name="search"),
     path("<slug:sitecode>/goals/", goal_list.list_goals, name="goals"),
     path("<slug:sitecode>/goals/change/", changes.ask_to_change, name="goals-change"),
     path("<slug:sitecode>/goals/changes/<int:change_id>/", changes.change_goals, name="goals-changing"),

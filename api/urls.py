@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from api.pages.components import show_components
 from api.pages.profile import edit_profile
 from api.pages.settings.invitations import join
 from api.pages.tables import TABLES
@@ -15,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", go_home, name="home"),
     path("admin/profile/", edit_profile, name="profile"),
     path("admin/join/<str:token>/", join, name="join"),
+    path("admin/components/", TABLES.admin_view(show_components), name="components"),
     path("admin/tables/", TABLES.admin_view(TABLES.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),
     path("admin/", TABLES.urls),

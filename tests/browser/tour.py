@@ -97,6 +97,7 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
         f"guide-way {page.name}": reverse("pages:guide-way", args=[site.sitecode, page.name])
         for page in (*INTEGRATIONS, *REFERENCE)
     }
+    found["components"] = reverse("components")
     found["form of a new site"] = reverse("admin:api_site_add")
     return found
 

@@ -157,3 +157,10 @@ def test_template__with_a_chart__loads_what_draws_it() -> None:
     comment = settings.BASE_DIR / "api/templates/pages/chart.html"
 
     assert with_charts - {comment} == with_scripts - {settings.BASE_DIR / "api/templates/pages/chart_scripts.html"}
+
+
+def test_components__are_shown_to_superusers_alone(world: World, enter: Enter) -> None:
+    refused: Any = enter("owner").get("/admin/components/")
+
+    assert (refused.status_code, refused["Location"].partition("?")[0]) == (302, "/admin/login/")
+    assert "Order Completed" in text_of(enter("superuser").get("/admin/components/"))

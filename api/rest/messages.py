@@ -77,6 +77,7 @@ class TraceShape(serializers.Serializer[Any]):
         source="trace.reading",
         help_text="The version of what events mean under which it was processed, or else the newest.",
     )
+    verdict = serializers.CharField(source="trace.verdict.sentence", help_text="How the message ended, in a sentence.")
     steps = StepShape(source="trace.steps", many=True)
     differences = serializers.ListField(
         source="trace.differences", child=serializers.CharField(), help_text="Results that would be different today."

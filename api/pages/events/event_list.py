@@ -1,5 +1,6 @@
 """The events of a site: the live list, and each event with its trace."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -11,8 +12,9 @@ from django.utils import timezone
 
 from api.digest.site_config import load_site_config
 from api.events.encodings import decode
-from api.events.reasons import REASONS
-from api.events.types import ALL_TYPES
+from api.events.reasons import REASONS, REPLAYABLE
+from api.events.types import ALL_TYPES, EVENT_TYPES
+from api.http.wording import shorten
 from api.ingest.event_batch import BATCH_BYTES
 from api.insight.messages import (
     OUTCOMES,
@@ -26,10 +28,12 @@ from api.insight.trace import trace
 from api.models import Message, Site
 from api.models.message_rows import StoredBody, load_body
 from api.pages.access import get_in_site, show, site_page
-from api.pages.json_text import pretty_body, visible
+from api.pages.json_text import SHOWN, pretty_body, visible
 from api.pages.query_form import IdField, read_id
 from api.pages.spans import TimesQuery, find_trouble_of_times
 
+TITLE_LENGTH: Final = 200
+RETRIED: Final = (Message.Status.REJECTED, Message.Status.FAILED)
 PER_PAGE: Final = 50
 PER_POLL: Final = 100
 ANY: Final = ("", "any")
@@ -132,13 +136,17 @@ def show_event(request: HttpRequest, site: Site, number: int) -> HttpResponseBas
     sources = {source.pk: source for source in site.sources.all()}
     stored = load_body(site.pk, number)
     body, is_part = pretty_body(decode_body(stored))
+    traced = trace(site, message, stored.body)
     return show(
         request,
         "pages/events/event.html",
-        title=f"Event {number}",
+        title=shorten(traced.name, TITLE_LENGTH) or f"{message.type.replace('_', ' ').capitalize()} event".strip(),
         message=message,
         source=sources.get(message.source_id or 0),
-        trace=trace(site, message, stored.body),
+        trace=traced,
+        may_retry=message.status in RETRIED and message.reason in REPLAYABLE,
+        address=request.build_absolute_uri(request.path),
+        curl=write_curl(request, message, stored.body),
         effects=[OUTCOMES.get(effect, effect) for effect in message.effects],
         body=visible(body),
         is_part=is_part,
@@ -155,6 +163,15 @@ def download_body(_request: HttpRequest, site: Site, number: int) -> HttpRespons
     response = HttpResponse(body, content_type="application/octet-stream")  # so that no browser shows it
     response["Content-Disposition"] = f'attachment; filename="event-{number}.json"'
     return response
+
+
+def write_curl(request: HttpRequest, message: Message, body: bytes) -> str:
+    """Return a command that sends the same event again, empty if the tracking API does not take its type. Pure."""
+    if message.type not in EVENT_TYPES or len(body) > SHOWN:
+        return ""
+    address = request.build_absolute_uri(f"/v1/{message.type}")
+    text = shlex.quote(visible(body.decode(errors="backslashreplace")))
+    return f"curl -u \"$WRITE_KEY:\" -H 'Content-Type: application/json' --data-raw {text} {shlex.quote(address)}"
 
 
 def with_sources(site: Site, rows: list[MessageRow]) -> list[tuple[MessageRow, str]]:

@@ -23,7 +23,9 @@ from api.insight.trace import Trace, trace
 from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source
 from api.models.audit import write_audit
+from api.models.message_rows import load_body
 from api.pages.access import may, show, site_page
+from api.pages.json_text import pretty, visible
 from api.pages.query_form import read_id
 
 SAMPLES: Final[dict[str, dict[str, Any]]] = {
@@ -57,7 +59,8 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
     source = next((row for row in sources if row.pk == source_id), sources[0] if sources else None)
     sample = request.GET.get("sample", "")
     sample = sample if sample in SAMPLES else "track"
-    body = request.POST.get("body", json.dumps(SAMPLES[sample], indent=2))
+    begun = _body_of(site, read_id(request.GET.get("event"))) or json.dumps(SAMPLES[sample], indent=2)
+    body = request.POST.get("body", begun)
     access = access_of(source) if source and request.method == "POST" else None
     dry = None
     problem = ""
@@ -93,6 +96,19 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
         dry=dry,
         problem=problem,
     )
+
+
+def _body_of(site: Site, event: int | None) -> str:
+    """Return the body of a stored event without its messageId, so that it is no duplicate. One query, if any."""
+    if event is None:
+        return ""
+    try:
+        fields = json.loads(load_body(site.pk, event).body)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    return visible(pretty({name: value for name, value in fields.items() if name != "messageId"})[0])
 
 
 def access_of(source: Source) -> SourceAccess | None:

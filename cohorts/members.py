@@ -15,7 +15,7 @@ from django.db import connection
 from cohorts import merge, remote_data
 from cohorts.models import SIZE, Identity
 from cohorts.reserved_traits import company_id
-from cohorts.segments.facts import as_texts
+from cohorts.segments.facts import as_texts, group_of
 
 MOST_SCANNED: Final = 20_000  # identities that a page of members examines
 MOST_JOINED: Final = 200  # of these, joined with the rest of their person
@@ -82,33 +82,49 @@ class _MemberIdentity:
 _Person = dict[Key, _MemberIdentity]
 
 
-def sizes(site_id: int) -> tuple[dict[str, int], bool]:
-    """Return how many persons are in each persona, by its name, and True if all identities of the site were read.
+def sizes(
+    site_id: int, of: Literal["personas", "group"] = "personas", *, company_is_group: bool = False
+) -> tuple[dict[str, int], bool]:
+    """Return how many persons are in each persona or group by its name, and True if all identities were read.
 
-    It reads the first 20,000 identities by kind and value, of which 5,000 were ever in a persona. Of these and the rest
-    of their persons it reads 32 MiB. Beyond that the figures are lower bounds. An index instead would be written
-    with every change of an identity. Two queries.
+    It reads the first 20,000 identities by kind and value, of which 5,000 say one. Of these and the rest of their
+    persons it reads 32 MiB. Beyond that the figures are lower bounds. An index instead would be written with every
+    change of an identity. Two queries.
     """
     seed = f"""
         SELECT * FROM (
-            SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size,
-                   registers -> 'personas' AS personas
+            SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size, {_SAID[of]} AS said
               FROM cohorts_identity i WHERE site_id = %(site)s AND kind IN (1, 2, 3) ORDER BY kind, value LIMIT %(most)s
-        ) AS seen WHERE personas IS NOT NULL ORDER BY kind, value LIMIT %(joined)s
+        ) AS seen WHERE said IS NOT NULL ORDER BY kind, value LIMIT %(joined)s
     """
     counts: Counter[str] = Counter()
     scanned, has_read_all = 0, True
-    bounds = {"most": MOST_SCANNED, "joined": MOST_COUNTED}
-    persons, joined = _persons(seed, {"site": site_id, **bounds}, [("personas",)], most_bytes=MOST_BYTES)
+    asked = {"site": site_id, "most": MOST_SCANNED, "joined": MOST_COUNTED, "company": company_is_group}
+    paths = _paths_of(of, company_is_group=company_is_group)
+    persons, joined = _persons(seed, asked, paths, most_bytes=MOST_BYTES)
     for seeds, person in persons:
         scanned += len(seeds)
         if any(said.is_unread for said in person.values()):  # an unread identity may have left
             has_read_all = False
             continue
-        for name, is_in in remote_data.memberships(_join(person)).items():
-            counts[name] += is_in
+        counts.update(_names_in(_join(person), of, company_is_group=company_is_group))
     is_complete = has_read_all and scanned < joined and _place_after(site_id, None, MOST_SCANNED) is None
-    return {name: size for name, size in counts.items() if size}, is_complete
+    return dict(counts), is_complete
+
+
+def _paths_of(of: Literal["personas", "group"], *, company_is_group: bool) -> list[Path]:
+    """Return what to read of registers for all personas, or for the group."""
+    if of == "personas":
+        return [("personas",)]
+    return [("group",), *([("traits", "company")] if company_is_group else [])]
+
+
+def _names_in(joined: merge.Registers, of: Literal["personas", "group"], *, company_is_group: bool) -> list[str]:
+    """Return the personas or the group that a joined person is in. Pure."""
+    if of == "personas":
+        return [name for name, is_in in remote_data.memberships(joined).items() if is_in]
+    group = group_of(joined, company_is_group=company_is_group)
+    return [] if group is None else [group]
 
 
 def find_members(
@@ -127,9 +143,9 @@ def find_members(
     20,000 identities are read and 200 of them joined with their persons. So a page may be short or empty although more
     follow. With `company_is_group` a company is the group of a person without a group call. Three queries.
     """
-    paths: list[Path] = [("traits" if of == "traits" else "personas", name)]
+    paths: list[Path] = [(of, name)]
     if of == "group":
-        paths = [("group",), *([("traits", "company")] if company_is_group else [])]
+        paths = _paths_of(of, company_is_group=company_is_group)
     asked = {"site": site_id, "name": name, "kind": after[0] if after else 0, "value": after[1] if after else ""}
     asked["sought"] = value
     seed = f"""
@@ -162,6 +178,14 @@ def find_members(
     return MemberPage(members, _place_after(site_id, after, MOST_SCANNED))
 
 
+# Facts of an identity about personas or its group, NULL without any.
+_SAID: Final = {
+    "personas": "registers -> 'personas'",
+    "group": """
+        CASE WHEN registers ? 'group' THEN registers -> 'group'
+             WHEN %(company)s THEN registers #> '{traits,company}' END
+    """,
+}
 # True for an identity that is in by itself. A person who is in has at least one such identity.
 _CANDIDATE: Final = {
     "personas": "registers #> ARRAY['personas', %(name)s, '3'] = 'true'",

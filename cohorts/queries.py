@@ -1,14 +1,18 @@
 """Queries of pages for people, groups and personas, each by an index or of a bounded number of rows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from django.db import connection
 
 from cohorts import merge, remote_data
 from cohorts.models import Identity, Persona
 
-NEWEST = 2_000  # identities among which the newest of a site are looked for
+MAIN_TRAITS: Final = ("plan", "tier", "industry", "employees", "website")  # of a group, which lists show first
+SHOWN_LENGTH: Final = 60  # characters of such a trait
+SHOWN_NAME: Final = 100  # of a group's name
 
 
 def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOST_POINTING) -> list[Identity]:
@@ -40,26 +44,34 @@ def find_person(site_id: int, ids: Sequence[str], *, most: int = remote_data.MOS
     )
 
 
-def newest(site_id: int, *, limit: int) -> list[Identity]:
-    """Return the newest identities, among the newest 2,000 of all sites, without registers. Two queries."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT last_value FROM cohorts_identity_id_seq")
-        (last,) = cursor.fetchone()
-    found = Identity.objects.filter(site_id=site_id, pk__gt=last - NEWEST).defer("registers")
-    return list(found.order_by("-pk")[:limit])
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """A group's name, some of its traits as text, and the number of all, with removed ones."""
+
+    name: str = ""
+    main: Sequence[tuple[str, str]] = ()
+    traits: int = 0
 
 
-def count_traits(site_id: int, group_ids: Sequence[int]) -> dict[int, int]:
-    """Return the number of traits of each group, with removed ones. One query."""
+def load_group_summaries(site_id: int, group_ids: Sequence[int]) -> dict[int, GroupSummary]:
+    """Return the summary of each group, with three of its traits that are texts or numbers. One query."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, (SELECT count(*) FROM jsonb_object_keys(coalesce(registers -> 'traits', '{}')))
-              FROM cohorts_group WHERE site_id = %s AND id = ANY(%s::bigint[])
+            SELECT g.id, coalesce(g.registers #>> '{traits,name,3}', ''),
+                   (SELECT count(*) FROM jsonb_object_keys(coalesce(g.registers -> 'traits', '{}'))),
+                   ARRAY(SELECT ARRAY[t.key, left(t.value ->> 3, %(length)s)]
+                           FROM jsonb_each(coalesce(g.registers -> 'traits', '{}')) AS t
+                          WHERE t.key <> 'name' AND jsonb_typeof(t.value -> 3) IN ('string', 'number', 'boolean')
+                          ORDER BY array_position(%(first)s::text[], t.key), t.key LIMIT 3)
+              FROM cohorts_group g WHERE g.site_id = %(site)s AND g.id = ANY(%(ids)s::bigint[])
             """,
-            [site_id, list(group_ids)],
+            {"site": site_id, "ids": list(group_ids), "first": list(MAIN_TRAITS), "length": SHOWN_LENGTH},
         )
-        return dict(cursor.fetchall())
+        return {
+            id_: GroupSummary(name[:SHOWN_NAME], [(key, value) for key, value in main], traits)
+            for id_, name, traits, main in cursor.fetchall()
+        }
 
 
 def listed_personas(site_id: int, names: Sequence[str]) -> set[str]:

@@ -130,23 +130,3 @@ def load_sources(site_id: int, codes: Collection[str], sources: Collection[int])
             {"site": site_id, "codes": list(codes), "sources": list(sources)},
         )
         return dict(cursor.fetchall())
-
-
-def count_conversions(site_id: int, codes: Collection[str], *, most: int) -> dict[str, int]:
-    """Return how many conversions each visitor code has, of each `most` at most. One query, by the index for each."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT code.code, its.conversions
-              FROM unnest(%(codes)b::text[]) AS code (code)
-             CROSS JOIN LATERAL (
-                SELECT count(*) AS conversions FROM (
-                    SELECT 1 FROM goals_conversion c
-                     WHERE c.site_id = %(site)b AND c.visitor_code = code.code AND {IS_LIVE} LIMIT %(most)b
-                ) AS counted
-             ) AS its
-             WHERE its.conversions > 0
-            """,
-            {"site": site_id, "codes": list(codes), "most": most},
-        )
-        return dict(cursor.fetchall())

@@ -65,25 +65,48 @@ KINDS: Final = (
         "code h",
     ),
 )
+# The first and the last moment of each kind.
+ENDS: Final = " UNION ALL ".join(
+    f"""
+    SELECT h.person, its.at FROM {holders} CROSS JOIN LATERAL (
+        SELECT x.{time} AS at FROM {table} x WHERE {condition} ORDER BY x.{time} {order} LIMIT 1
+    ) AS its
+    """
+    for table, time, _, condition, holders in KINDS
+    for order in ("ASC", "DESC")
+)
 
 
 def load_seen(site_id: int, codes: Codes) -> dict[int, tuple[datetime, datetime]]:
     """Return the first and last moment of each person that has one. One query."""
-    ends = " UNION ALL ".join(
-        f"""
-        SELECT h.person, its.at FROM {holders} CROSS JOIN LATERAL (
-            SELECT x.{time} AS at FROM {table} x WHERE {condition} ORDER BY x.{time} {order} LIMIT 1
-        ) AS its
-        """
-        for table, time, _, condition, holders in KINDS
-        for order in ("ASC", "DESC")
-    )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH {HOLDERS} SELECT person, min(at), max(at) FROM ({ends}) AS ends GROUP BY person",
+            f"WITH {HOLDERS} SELECT person, min(at), max(at) FROM ({ENDS}) AS ends GROUP BY person",
             {"site": site_id, **codes.parameters},
         )
         return {person: (first, last) for person, first, last in cursor.fetchall()}
+
+
+def load_activity(site_id: int, codes: Codes, *, most: int) -> dict[int, tuple[datetime | None, int]]:
+    """Return the last moment of each person and its conversions, of each visitor code `most` at most. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH {HOLDERS}
+            SELECT person, max(at), sum(conversions)::int FROM (
+                SELECT ends.person, ends.at, 0 AS conversions FROM ({ENDS}) AS ends
+                 UNION ALL
+                SELECT h.person, NULL, its.conversions FROM code h CROSS JOIN LATERAL (
+                    SELECT count(*) AS conversions FROM (
+                        SELECT 1 FROM goals_conversion x
+                         WHERE x.site_id = %(site)b AND x.visitor_code = h.code AND {LIVE_GOAL} LIMIT %(most)b
+                    ) AS counted
+                ) AS its
+            ) AS all_of_it GROUP BY person
+            """,
+            {"site": site_id, "most": most, **codes.parameters},
+        )
+        return {person: (last, conversions) for person, last, conversions in cursor.fetchall()}
 
 
 def load_visits(site_id: int, codes: Codes, *, since: datetime) -> Mapping[int, Sequence[datetime]]:

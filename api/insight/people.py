@@ -132,11 +132,16 @@ def _may_have_username(identity: Identity) -> bool:
 
 
 def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
-    """Return the latest conversions of a person, newest first, with their goals, without properties.
+    """Return the latest conversions of a person, as `conversions_of` does."""
+    return conversions_of(site, visitor_codes(person), limit=limit)
+
+
+def conversions_of(site: Site, codes: Sequence[str], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
+    """Return the latest conversions of visitor codes, newest first, with their goals, without properties.
 
     Two queries, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
     """
-    ids = [id_ for id_, _ in newest_conversions(site.pk, visitor_codes(person)[:MOST_CODES], limit=limit)]
+    ids = [id_ for id_, _ in newest_conversions(site.pk, codes[:MOST_CODES], limit=limit)]
     conversions = Conversion.objects.filter(site=site, pk__in=ids).defer("properties").select_related("goal")
     return sorted(conversions, key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True)
 

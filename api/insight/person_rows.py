@@ -13,7 +13,7 @@ from cohorts.remote_data import memberships
 from cohorts.reserved_traits import full_name, unwrap_single
 from cohorts.segments.facts import group_of, seen_by_registers, traits_of
 from cohorts.segments.persons import JoinedPerson, find_roots, load_ordinary
-from goals import by_visitor, moments
+from goals import moments
 
 MOST_IDENTITIES: Final = 200  # of a person; of one with more a list shows the identifier alone
 MOST_CONVERSIONS: Final = 1_000  # that are counted of a visitor code
@@ -35,6 +35,7 @@ class PersonRow:
     personas: Sequence[str] = ()  # by name
     traits: Mapping[str, Any] = field(default_factory=dict)
     last_seen: datetime | None = None
+    codes: Sequence[str] = ()  # visitor codes for which its conversions count
     conversions: int = 0  # of each visitor code MOST_CONVERSIONS at most
     is_large: bool = False  # more than MOST_IDENTITIES: nothing else was read
 
@@ -57,31 +58,26 @@ class PersonRow:
 def load_person_rows(site: Site, keys: Sequence[IdentityKey]) -> list[PersonRow]:
     """Return the persons of these identities, each once, in the order of the first of its identities.
 
-    Seven queries, if there are any identities.
+    Six queries, if there are any identities.
     """
     found = find_roots(site.pk, keys) if keys else {}
     return load_root_rows(site, list(dict.fromkeys(found[key] for key in keys if key in found)))
 
 
 def load_root_rows(site: Site, roots: Sequence[IdentityKey]) -> list[PersonRow]:
-    """Return the persons of these roots, in their order. Six queries, if there are any."""
+    """Return the persons of these roots, in their order. Five queries, if there are any."""
     if not roots:
         return []
-    persons = {person.root: person for person in load_ordinary(site.pk, roots, most=MOST_IDENTITIES)[0]}
-    seen = load_last_seen(site.pk, list(persons.values()))
-    counts = by_visitor.count_conversions(
-        site.pk, {code for person in persons.values() for code in person.codes}, most=MOST_CONVERSIONS
-    )
-    return [
-        _make_row(site, persons[root], seen.get(root), sum(counts.get(code, 0) for code in persons[root].codes))
-        if root in persons
-        else PersonRow(Identity.Kind(root[0]), root[1], is_large=True)
-        for root in roots
-    ]
+    persons = load_ordinary(site.pk, roots, most=MOST_IDENTITIES)[0]
+    activity = moments.load_activity(site.pk, list_codes(persons), most=MOST_CONVERSIONS)
+    rows = {
+        person.root: _make_row(site, person, *activity.get(number, (None, 0))) for number, person in enumerate(persons)
+    }
+    return [rows.get(root) or PersonRow(Identity.Kind(root[0]), root[1], is_large=True) for root in roots]
 
 
-def load_last_seen(site_id: int, persons: Sequence[JoinedPerson]) -> dict[IdentityKey, datetime]:
-    """Return the last moment of each person that registers, visits and conversions know. One query."""
+def list_codes(persons: Sequence[JoinedPerson]) -> moments.Codes:
+    """Return the ids of persons under which their moments are stored. Pure."""
     codes = moments.Codes()
     for number, person in enumerate(persons):
         codes.codes += [(number, code) for code in person.codes]
@@ -90,15 +86,7 @@ def load_last_seen(site_id: int, persons: Sequence[JoinedPerson]) -> dict[Identi
             for kind, value in person.keys
             if kind != Identity.Kind.ANONYMOUS
         ]
-    by_number = moments.load_seen(site_id, codes)
-    last_seen = {}
-    for number, person in enumerate(persons):
-        times = [by_number[number][1]] if number in by_number else []
-        _, of_registers = seen_by_registers(person.registers, first=None, last=person.last_seen)
-        times += [of_registers] if of_registers is not None else []
-        if times:
-            last_seen[person.root] = max(times)
-    return last_seen
+    return codes
 
 
 def describe_person(kind: int, value: str, traits: Mapping[str, Any]) -> PersonRow:
@@ -108,16 +96,18 @@ def describe_person(kind: int, value: str, traits: Mapping[str, Any]) -> PersonR
     return PersonRow(Identity.Kind(kind), value, name=name, email=email, username=username)
 
 
-def _make_row(site: Site, person: JoinedPerson, last_seen: datetime | None, conversions: int) -> PersonRow:
+def _make_row(site: Site, person: JoinedPerson, last_at: datetime | None, conversions: int) -> PersonRow:
     traits = traits_of(person.registers)
+    _, said_at = seen_by_registers(person.registers, first=None, last=person.last_seen)
     return replace(
         describe_person(*person.root, traits),
         id=person.root_id,
         group=group_of(person.registers, company_is_group=site.company_is_group) or "",
         personas=sorted(name for name, is_in in memberships(person.registers).items() if is_in),
         traits=traits,
-        last_seen=last_seen,
+        last_seen=max((at for at in (last_at, said_at) if at is not None), default=None),
         conversions=conversions,
+        codes=person.codes,
     )
 
 

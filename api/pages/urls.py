@@ -11,7 +11,7 @@ from api.pages import guide, home, search
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
 from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
-from api.pages.people import people_list, personas, segment_edit, segments
+from api.pages.people import erasures, people_list, person, personas, segment_edit, segments
 from api.pages.settings import (
     alerts,
     audit_log,
@@ -55,15 +55,17 @@ urlpatterns = [
         edit.unbind_event,
         name="goal-unbind",
     ),
-    path("<slug:sitecode>/people/", people_list.find_people, name="people"),
-    path("<slug:sitecode>/people/person/", people_list.show_person, name="person"),
-    path("<slug:sitecode>/people/person/segments/", people_list.explain_segments, name="person-segments"),
-    path("<slug:sitecode>/people/person/export/", people_list.export_person, name="person-export"),
-    path("<slug:sitecode>/people/person/erase/", people_list.erase_person, name="person-erase"),
-    path("<slug:sitecode>/people/erased/", people_list.list_erasures, name="erasures"),
-    path("<slug:sitecode>/people/erased/<int:erasure_id>/", people_list.show_erasure, name="erasure"),
-    path("<slug:sitecode>/people/erased/<int:erasure_id>/allow/", people_list.allow_again, name="erasure-allow"),
+    path("<slug:sitecode>/people/", people_list.list_people, name="people"),
+    path("<slug:sitecode>/people/export/", people_list.export_people, name="people-export"),
+    path("<slug:sitecode>/people/person/", person.show_person, name="person"),
+    path("<slug:sitecode>/people/person/segments/", person.explain_segments, name="person-segments"),
+    path("<slug:sitecode>/people/person/export/", person.export_person, name="person-export"),
+    path("<slug:sitecode>/people/person/erase/", erasures.erase_person, name="person-erase"),
+    path("<slug:sitecode>/people/erased/", erasures.list_erasures, name="erasures"),
+    path("<slug:sitecode>/people/erased/<int:erasure_id>/", erasures.show_erasure, name="erasure"),
+    path("<slug:sitecode>/people/erased/<int:erasure_id>/allow/", erasures.allow_again, name="erasure-allow"),
     path("<slug:sitecode>/why/", why_not.ask_why, name="why"),
+    path("<slug:sitecode>/why/suggest/", why_not.suggest, name="why-suggest"),
     path("<slug:sitecode>/personas/", personas.list_personas, name="personas"),
     path("<slug:sitecode>/personas/persona/", personas.show_persona, name="persona"),
     path("<slug:sitecode>/personas/persona/remove/", personas.remove_persona, name="persona-remove"),

@@ -101,6 +101,11 @@ class PersonaShape(serializers.Serializer[Any]):
     name = serializers.CharField()
     members = serializers.IntegerField(help_text="The number of persons, a lower bound unless `isComplete`.")
     isComplete = serializers.BooleanField(source="is_complete")
+    enteredIn28Days = serializers.IntegerField(source="changes.entered", help_text="Identifiers, not persons.")
+    leftIn28Days = serializers.IntegerField(source="changes.left", help_text="Identifiers, not persons.")
+    areChangesComplete = serializers.BooleanField(
+        source="changes.is_complete", help_text="False if more than 200 events of the 28 days are about it."
+    )
     firstEvent = serializers.DateTimeField(source="first_event")
     lastEvent = serializers.DateTimeField(source="last_event", allow_null=True)
 
@@ -111,6 +116,8 @@ class GroupShape(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     traits = serializers.IntegerField(help_text="The number of its traits, with removed ones.")
+    members = serializers.IntegerField(help_text="The number of persons, a lower bound unless `isComplete`.")
+    isComplete = serializers.BooleanField(source="is_complete")
 
 
 @extend_schema_serializer(component_name="GroupTraits")

@@ -1,9 +1,11 @@
 """`/api/sites/{sitecode}/personas` and `groups`: lists, members, traits."""
 
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Final, Literal
 
 import msgspec
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -19,6 +21,9 @@ from api.rest.reading import PageQuery, Query, read_page
 from api.rest.schema import PAGE_HEADERS, answers
 from cohorts import members, queries
 from cohorts.models import Group, Identity, Persona
+from cohorts.persona_history import count_changes
+
+CHANGE_DAYS: Final = 28
 
 
 class MemberQuery(Query):
@@ -41,14 +46,17 @@ class Personas(APIView):
         responses=answers(200, PersonaShape(many=True), 400, 404),
     )
     def get(self, request: Request, sitecode: str) -> Response:
-        """List the personas of a site by name, with their sizes and the first and last event about them."""
+        """List the personas of a site by name, with their sizes, changes, and the first and last event about them."""
         query = PageQuery.read(request)
         site = open_site(request, sitecode=sitecode)
         page, headers = read_page(names.in_order(Persona.objects.filter(site=site), "name"), query)
         sizes, is_complete = members.sizes(site.pk) if page else ({}, True)
         seen = queries.load_first_and_last_events(site.pk, [persona.pk for persona in page])
+        since = timezone.now() - timedelta(days=CHANGE_DAYS)
+        changes = count_changes(site.pk, [persona.pk for persona in page], since=since)
         shaped = [
             {
+                "changes": changes[persona.pk],
                 "name": persona.name,
                 "members": sizes.get(persona.name, 0),
                 "is_complete": is_complete,
@@ -86,13 +94,22 @@ class Groups(APIView):
         responses=answers(200, GroupShape(many=True), 400, 404),
     )
     def get(self, request: Request, sitecode: str) -> Response:
-        """List the groups of a site by id."""
+        """List the groups of a site by id, with their sizes."""
         query = PageQuery.read(request)
         site = open_site(request, sitecode=sitecode)
         groups = names.in_order(Group.objects.filter(site=site).defer("registers"), "group_id")
         page, headers = read_page(groups, query)
-        traits = queries.count_traits(site.pk, [group.pk for group in page])
-        shaped = [{"id": group.group_id, "traits": traits.get(group.pk, 0)} for group in page]
+        summaries = queries.load_group_summaries(site.pk, [group.pk for group in page])
+        sizes, is_complete = members.sizes(site.pk, "group", company_is_group=site.company_is_group)
+        shaped = [
+            {
+                "id": group.group_id,
+                "traits": summaries[group.pk].traits if group.pk in summaries else 0,
+                "members": sizes.get(group.group_id, 0),
+                "is_complete": is_complete,
+            }
+            for group in page
+        ]
         return Response(GroupShape(shaped, many=True).data, headers=headers)
 
 

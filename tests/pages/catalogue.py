@@ -126,7 +126,14 @@ PAGES: Final[dict[str, Page]] = {
         odd_forms=[{"into": into, "other": "9", "old": "keep"} for into in ("", "other", "{other_goal_id}")],
     ),
     "goal-unbind": Page(None, EDITOR, asks=[""]),
-    "people": Page(),
+    "people": Page(
+        queries=[
+            {"q": "ada", "segment": "{segment_id}"},
+            {"persona": "vip", "group": "acme", "trait": "plan", "value": "pro"},
+            {"by": "id", "kind": "1", "after": "a", "skip": "5", "member": "1"},
+        ]
+    ),
+    "people-export": Page(EDITOR, query="?q=ada", is_page=False),
     "person": Page(query=PERSON),
     "person-segments": Page(query=PERSON),
     "person-export": Page(EDITOR, query=PERSON, is_page=False),
@@ -135,6 +142,7 @@ PAGES: Final[dict[str, Page]] = {
     "erasure": Page(),
     "erasure-allow": Page(None, OWNER, asks=[""]),
     "why": Page(queries=[{"person": "ada-king", "goal": "{goal_id}"}]),
+    "why-suggest": Page(query="?person=ada", queries=[{"person": "ada"}, {"goal": "by"}], is_page=False),
     "personas": Page(),
     "persona": Page(query="?name=vip", queries=[{"name": "vip", "kind": "0", "after": "a"}]),
     "persona-remove": Page(OWNER, OWNER, query="?name=vip", form={"name": "vip"}),

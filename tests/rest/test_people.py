@@ -152,7 +152,7 @@ def test_members__of_many__follow_by_cursor(world: World, owner: Caller) -> None
 def test_groups__with_traits_and_members__are_listed(world: World, owner: Caller) -> None:
     world.send(world.event("group", event=None, groupId="acme/1", properties={"plan": "gold", "seats": 3}))
 
-    assert owner.get(f"{PATH}/groups") == [{"id": "acme/1", "traits": 2}]
+    assert owner.get(f"{PATH}/groups") == [{"id": "acme/1", "traits": 2, "members": 1, "isComplete": True}]
     traits = owner.get(f"{PATH}/groups/acme%2F1/traits")
     assert {row["name"]: row["value"] for row in traits["traits"]} == {"plan": "gold", "seats": 3}
     members = owner.get(f"{PATH}/groups/acme%2F1/members")

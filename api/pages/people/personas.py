@@ -1,68 +1,131 @@
 """Personas and groups of a site: lists, members, removal."""
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
+from django import forms
 from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 
 import names
 import times
 from api.erasure import removal
+from api.http.wording import shorten
 from api.insight import people
+from api.insight.person_rows import PersonRow, load_root_rows
 from api.models import Removal, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import show, site_page
+from api.pages.people.segments import draw_changes
+from api.pages.query_form import QueryForm
 from cohorts import members, merge, queries
 from cohorts.models import Group, Identity, Persona
+from cohorts.persona_history import MOST_FACTS, MOST_IN_LIST, PersonaChanges, count_changes
 from cohorts.remote_data import COMMON_BYTES, MOST_LISTED
+from cohorts.segments.listing import ChangesOfDay
 
-PAGE = 50
+PAGE: Final = 50
+DAYS: Final = 28  # of the change in the list
+CHART_DAYS: Final = 30  # that `draw_changes` draws
+MOST_SKIPPED: Final = 1_000_000
+TITLE_LENGTH: Final = 200
+
+
+class ListQuery(QueryForm):
+    """The order of a list, and where the page begins."""
+
+    sort = forms.ChoiceField(choices=[("", "name"), ("size", "members")])
+    after = forms.CharField(max_length=255, strip=False)
+    skip = forms.IntegerField(min_value=0, max_value=MOST_SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaRow:
+    """A persona in the list."""
+
+    persona: Persona
+    members: int
+    times: tuple[datetime, datetime | None]  # of the first and last event about it
+    changes: PersonaChanges  # of the last DAYS days
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A group in the list."""
+
+    group: Group
+    summary: queries.GroupSummary
+    members: int
 
 
 @site_page()
 def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """List personas by name with their sizes and the first and last event about them."""
-    after = request.GET.get("after", "")
-    personas = list(names.in_order(Persona.objects.filter(site=site), "name", after=after)[: PAGE + 1])
-    sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
-    seen = queries.load_first_and_last_events(site.pk, [persona.pk for persona in personas[:PAGE]])
+    """List personas with their sizes and their change in 28 days, by name or by size."""
+    query, now = ListQuery(request.GET).values, timezone.now()
+    by_size = query["sort"] == "size"
+    rows = Persona.objects.filter(site=site)
+    sizes, is_complete = members.sizes(site.pk)
+    skip = query["skip"] or 0
+    if by_size:
+        ordered = sorted(rows.order_by("sort_key", "name"), key=lambda persona: -sizes.get(persona.name, 0))
+        personas = ordered[skip : skip + PAGE + 1]
+    else:
+        personas = list(names.in_order(rows, "name", after=query["after"])[: PAGE + 1])
+    ids = [persona.pk for persona in personas[:PAGE]]
+    seen = queries.load_first_and_last_events(site.pk, ids) if ids else {}
+    changes = count_changes(site.pk, ids, since=now - timedelta(days=DAYS)) if ids else {}
     return show(
         request,
         "pages/personas/personas.html",
         title="Personas",
         rows=[
-            (persona, sizes.get(persona.name, 0), seen.get(persona.pk, (persona.created_at, None)))
+            PersonaRow(
+                persona,
+                sizes.get(persona.name, 0),
+                seen.get(persona.pk, (persona.created_at, None)),
+                changes.get(persona.pk, PersonaChanges()),
+            )
             for persona in personas[:PAGE]
         ],
         is_complete=is_complete,
         most=members.MOST_COUNTED,
-        is_full=Persona.objects.filter(site=site)[:MOST_LISTED].count() == MOST_LISTED,
+        most_changes=MOST_IN_LIST,
+        days=DAYS,
+        by_size=by_size,
+        is_full=rows[:MOST_LISTED].count() == MOST_LISTED,
         most_listed=MOST_LISTED,
         common_bytes=COMMON_BYTES,
         removals=_list_removals(site, Removal.Of.PERSONA),
-        after=after,
-        next=personas[PAGE - 1].name if len(personas) > PAGE else None,
+        is_first=not (query["after"] or skip),
+        next=_next(by_size, skip, personas[PAGE - 1].name) if len(personas) > PAGE else "",
     )
 
 
 @site_page()
 def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Show a persona and a page of its current members."""
+    """Show a persona: entries and exits by day, and a page of its current members."""
     persona = get_object_or_404(Persona, site=site, name=_text(request, "name"))
-    place = _place(request.GET)
+    place, now = _place(request.GET), timezone.now()
     page = members.find_members(site.pk, "personas", persona.name, after=place)
+    changes = count_changes(site.pk, [persona.pk], since=now - timedelta(days=CHART_DAYS), most=MOST_FACTS)[persona.pk]
     return show(
         request,
         "pages/personas/persona.html",
-        title=f"Persona {persona.name}",
+        title=persona.name,
         persona=persona,
         times=queries.load_first_and_last_events(site.pk, [persona.pk]).get(persona.pk, (persona.created_at, None)),
-        rows=[(member, times.of_stamp(member.since)) for member in page.members],
+        rows=_with_since(site, page),
         members=page,
+        changes=changes,
+        chart=draw_changes([ChangesOfDay(*day) for day in changes.days], now=now),
+        days=CHART_DAYS,
+        most_changes=MOST_FACTS,
         is_first=place is None,
         most=members.MOST_SCANNED,
         field="name",
@@ -72,19 +135,36 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page()
 def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """List groups by id."""
-    after = request.GET.get("after", "")
+    """List groups with their names, members and main traits, by id or by size."""
+    query = ListQuery(request.GET).values
+    by_size, skip = query["sort"] == "size", query["skip"] or 0
     rows = Group.objects.filter(site=site).defer("registers")
-    groups = list(names.in_order(rows, "group_id", after=after)[: PAGE + 1])
-    traits = queries.count_traits(site.pk, [group.pk for group in groups[:PAGE]])
+    sizes, is_complete = members.sizes(site.pk, "group", company_is_group=site.company_is_group)
+    if by_size:
+        largest = sorted(sizes, key=lambda id_: (-sizes[id_], id_))[skip : skip + PAGE + 1]
+        by_id = {group.group_id: group for group in rows.filter(group_id__in=largest)}
+        groups = [by_id[id_] for id_ in largest if id_ in by_id]
+        has_more = len(largest) > PAGE
+        groups = groups[:PAGE]
+    else:
+        groups = list(names.in_order(rows, "group_id", after=query["after"])[: PAGE + 1])
+        has_more = len(groups) > PAGE
+    ids = [group.pk for group in groups[:PAGE]]
+    summaries = queries.load_group_summaries(site.pk, ids) if ids else {}
     return show(
         request,
         "pages/personas/groups.html",
         title="Groups",
-        rows=[(group, traits.get(group.pk, 0)) for group in groups[:PAGE]],
+        rows=[
+            GroupRow(group, summaries.get(group.pk, queries.GroupSummary()), sizes.get(group.group_id, 0))
+            for group in groups[:PAGE]
+        ],
+        is_complete=is_complete,
+        most=members.MOST_COUNTED,
+        by_size=by_size,
         removals=_list_removals(site, Removal.Of.GROUP),
-        after=after,
-        next=groups[PAGE - 1].group_id if len(groups) > PAGE else None,
+        is_first=not (query["after"] or skip),
+        next=_next(by_size, skip, groups[:PAGE][-1].group_id) if has_more and groups else "",
     )
 
 
@@ -94,21 +174,23 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
     group = get_object_or_404(Group, site=site, group_id=_text(request, "id"))
     place = _place(request.GET)
     page = members.find_members(site.pk, "group", group.group_id, after=place, company_is_group=site.company_is_group)
-    identities = Identity.objects.filter(site=site, pk__in=[id_ for member in page.members for id_ in member.ids])
+    rows = _with_since(site, page)
+    traits = people.traits_of_group(group)
+    name = next((fact.value for fact in traits if fact.name == "name" and isinstance(fact.value, str)), "")
     return show(
         request,
         "pages/personas/group.html",
-        title=f"Group {group.group_id}",
+        title=shorten(" ".join(name.split()), TITLE_LENGTH) or group.group_id,
         group=group,
-        traits=people.traits_of_group(group),
+        traits=traits,
         left_out=people.left_out(group.registers),
         most_traits=merge.MOST_VALUES["traits"],
         most_shown=people.MOST_SHOWN,
-        rows=[(member, times.of_stamp(member.since)) for member in page.members],
+        rows=rows,
         members=page,
         is_first=place is None,
         most=members.MOST_SCANNED,
-        conversions=people.last_conversions(site, list(identities)),
+        conversions=people.conversions_of(site, [code for row, _ in rows for code in row.codes]),
         field="id",
         value=group.group_id,
     )
@@ -159,6 +241,17 @@ def remove_group(request: HttpRequest, site: Site) -> HttpResponseBase:
         traits=len(people.traits_of_group(group)),
         back=page_of(site, "group", id=group.group_id),
     )
+
+
+def _with_since(site: Site, page: members.MemberPage) -> list[tuple[PersonRow, datetime]]:
+    """Return the members as lists show them, with the time since which they are in."""
+    since = {(int(member.kind), member.value): times.of_stamp(member.since) for member in page.members}
+    return [(row, since[row.kind, row.value]) for row in load_root_rows(site, list(since))]
+
+
+def _next(by_size: bool, skip: int, last: str) -> str:  # noqa: FBT001 - private
+    """Return the query string of the next page."""
+    return urlencode({"sort": "size", "skip": str(skip + PAGE)} if by_size else {"after": last})
 
 
 def _list_removals(site: Site, of: Removal.Of) -> list[str]:

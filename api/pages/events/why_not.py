@@ -2,23 +2,28 @@
 
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest, HttpResponseBase
+from django.template.response import TemplateResponse
 
 import names
 from api.insight.person_messages import SEARCHED_MESSAGES
+from api.insight.person_rows import PersonRow, load_person_rows
 from api.insight.why_not import why_not, why_waiting
 from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.query_form import read_id
+from cohorts import search
 from goals.models import SEARCH_KEYS, Goal, WaitingName
 from goals.waiting import select_queue
 
 MOST_GOALS = 20  # that match a part of a name
+MOST_SUGGESTED = 10  # people or goals
 
 
 @site_page()
 def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show the form, and the answer if it names one person and one goal."""
-    person, text = request.GET.get("person", "").strip(), request.GET.get("goal", "")
+    sought, text = request.GET.get("person", "").strip(), request.GET.get("goal", "")
+    person, people = _find_people(site, sought) if sought else ("", [])
     goals = _find_goals(site, text) if text.strip() else []
     is_exact = len(goals) == 1 and text in {goals[0].name, goals[0].display_name, str(goals[0].pk)}
     names_waiting = _find_waiting(site, text) if text.strip() and not is_exact else []
@@ -27,20 +32,49 @@ def ask_why(request: HttpRequest, site: Site) -> HttpResponseBase:
     answer = None
     if goal is not None and person:
         answer = why_not(site, person, goal)
-    elif name is not None:
+    elif name is not None and not people:
         answer = why_waiting(site, person, name)
     return show(
         request,
         "pages/why.html",
         title="Why not?",
+        sought=sought,
         person=person,
+        people=people,
         text=text,
         goals=goals,
         goal=goal,
         names_waiting=names_waiting,
         answer=answer,
+        # The reasons before the facts that explain nothing.
+        others=sorted(answer.sentences[1:], key=lambda sentence: not sentence.mood) if answer else [],
         look=SEARCHED_MESSAGES,
     )
+
+
+@site_page()
+def suggest(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Answer the options of the form's fields while a member types a person or a goal."""
+    sought, text = request.GET.get("person", "").strip(), request.GET.get("goal", "").strip()
+    keys = search.find_keys(site.pk, sought, exact_wins=False, limit=MOST_SUGGESTED) if sought else []
+    goals = [*_find_goals(site, text), *_find_waiting(site, text)] if text else []
+    return TemplateResponse(
+        request,
+        "pages/why_options.html",
+        {"site": site, "people": load_person_rows(site, keys), "goals": goals[:MOST_SUGGESTED]},
+    )
+
+
+def _find_people(site: Site, text: str) -> tuple[str, list[PersonRow]]:
+    """Return an identifier of the person that a text means, or those from whom to choose.
+
+    An exact identifier is the person, and a text that finds no one is an identifier that no event named.
+    """
+    keys = search.find_keys(site.pk, text, limit=MOST_SUGGESTED)
+    if not keys or any(value == text for _, value in keys):
+        return text, []
+    people = load_person_rows(site, keys)
+    return (people[0].value, []) if len(people) == 1 else ("", people)
 
 
 def _find_goals(site: Site, text: str) -> list[Goal]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
+from django.db.models.expressions import RawSQL
 
 import times
 from api.events.types import ALL_TYPES
@@ -16,7 +17,7 @@ from api.models import Message, Site
 from api.models.message_rows import find_by_keys
 from cohorts import merge, remote_data
 from cohorts.models import Group, Identity, Username
-from cohorts.queries import find_person, visitor_codes
+from cohorts.queries import find_person
 from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20
@@ -131,42 +132,46 @@ def _may_have_username(identity: Identity) -> bool:
     return identity.kind == Identity.Kind.USER and is_said
 
 
-def last_conversions(site: Site, person: Sequence[Identity], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
-    """Return the latest conversions of a person, as `conversions_of` does."""
-    return conversions_of(site, visitor_codes(person), limit=limit)
-
-
 def conversions_of(site: Site, codes: Sequence[str], *, limit: int = LAST_CONVERSIONS) -> list[Conversion]:
     """Return the latest conversions of visitor codes, newest first, with their goals, without properties.
 
-    Two queries, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
+    One query, by the visitors' index; of more than MOST_CODES visitor codes only the first are looked at.
     """
-    ids = [id_ for id_, _ in newest_conversions(site.pk, codes[:MOST_CODES], limit=limit)]
-    conversions = Conversion.objects.filter(site=site, pk__in=ids).defer("properties").select_related("goal")
+    parameters = _newest_parameters(site.pk, codes[:MOST_CODES], limit, None)
+    newest = RawSQL(NEWEST_IDS, parameters)  # noqa: S611 - the text is constant
+    conversions = Conversion.objects.filter(site=site, pk__in=newest).defer("properties").select_related("goal")
     return sorted(conversions, key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True)
+
+
+# The newest conversions by visitor codes, of live goals, before a place.
+NEWEST: Final = """
+    SELECT last.id, last.occurred_at FROM unnest(%s::text[]) AS code (code)
+      JOIN LATERAL (
+        SELECT c.id, c.occurred_at FROM goals_conversion c
+          JOIN goals_goal g ON g.site_id = %s AND g.id = c.goal_id AND g.deleted_at IS NULL
+         WHERE c.site_id = %s AND c.visitor_code = code.code
+           AND (c.occurred_at, c.id) < (coalesce(%s, 'infinity'::timestamptz), %s)
+         ORDER BY c.occurred_at DESC, c.id DESC LIMIT %s
+      ) AS last ON true
+     ORDER BY last.occurred_at DESC, last.id DESC LIMIT %s
+"""
+NEWEST_IDS: Final = f"SELECT id FROM ({NEWEST}) AS newest"
 
 
 def newest_conversions(
     site_id: int, codes: Sequence[str], *, limit: int, after: tuple[int, datetime] | None = None
 ) -> list[tuple[int, datetime]]:
     """Return (id, time) of the newest conversions by these visitor codes, of live goals, before `after`. One query."""
-    id_, at = after or (0, None)
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT last.id, last.occurred_at FROM unnest(%(codes)s::text[]) AS code (code)
-              JOIN LATERAL (
-                SELECT c.id, c.occurred_at FROM goals_conversion c
-                  JOIN goals_goal g ON g.site_id = %(site)s AND g.id = c.goal_id AND g.deleted_at IS NULL
-                 WHERE c.site_id = %(site)s AND c.visitor_code = code.code
-                   AND (c.occurred_at, c.id) < (coalesce(%(at)s, 'infinity'::timestamptz), %(id)s)
-                 ORDER BY c.occurred_at DESC, c.id DESC LIMIT %(limit)s
-              ) AS last ON true
-             ORDER BY last.occurred_at DESC, last.id DESC LIMIT %(limit)s
-            """,
-            {"site": site_id, "codes": list(codes), "at": at, "id": id_, "limit": limit},
-        )
+        cursor.execute(NEWEST, _newest_parameters(site_id, codes, limit, after))
         return list(cursor.fetchall())
+
+
+def _newest_parameters(
+    site_id: int, codes: Sequence[str], limit: int, after: tuple[int, datetime] | None
+) -> tuple[Any, ...]:
+    id_, at = after or (0, None)
+    return list(codes), site_id, site_id, at, id_, limit, limit
 
 
 # Changes of personas of identities, among the newest `most` facts if it is given. Facts that repeat the one before are

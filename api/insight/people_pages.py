@@ -21,6 +21,7 @@ from cohorts.segment_tables import Segment
 from cohorts.segments import listing
 from cohorts.segments.facts import as_texts
 from cohorts.segments.persons import find_keys_of, find_roots
+from times import EPOCH
 
 PAGE: Final = 50
 LOOK: Final = 1_000  # events that are read at a time
@@ -103,7 +104,9 @@ def find_page(site: Site, wanted: PeopleFilter, place: PeoplePlace, *, now: date
         if roots := recent[place.skip : place.skip + limit]:
             is_last = len(recent) <= place.skip + limit
             following = PeoplePlace(by_id=True) if is_last else PeoplePlace(skip=place.skip + limit)
-            return PeoplePage(load_root_rows(site, roots), following, is_recent=True)
+            rows = load_root_rows(site, roots)
+            rows.sort(key=lambda row: row.last_seen or EPOCH, reverse=True)  # an event may arrive late
+            return PeoplePage(rows, following, is_recent=True)
     if wanted.text:
         return _search(site, wanted, now=now)
     keys, more = _find_candidates(site, wanted, place, now=now, limit=limit)

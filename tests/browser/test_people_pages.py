@@ -25,8 +25,12 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
         desk.open("people/")
         page.get_by_label("E-mail, name, username, or start of an ID").fill("anon-1")
         page.get_by_role("button", name="Find").click()
+        expect(page.get_by_role("heading", name="ada-king", exact=True)).to_be_visible()
+        page.get_by_text("Identifiers (2)").click()
         expect(page.get_by_role("cell", name="ada-king", exact=True).first).to_be_visible()
-        expect(page.get_by_role("heading", name="Remote data")).to_be_visible()
+        page.get_by_text("Remote data", exact=True).click()
+        expect(page.get_by_role("heading", name="With a token")).to_be_visible()
+        expect(page.get_by_role("link", name="buy")).to_be_visible()
 
         # Why not?
         page.get_by_role("link", name="Why no conversion?").click()

@@ -71,8 +71,8 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     kinds = frozenset(MomentKind(kind) for kind in query.values["kind"]) or frozenset(MomentKind)
     timeline = load_timeline(site, person, kinds=kinds, place=query.place)
     traits = {fact.name: fact.value for fact in person.traits}
-    first = person.identities[0]
-    row = describe_person(first.kind, first.value, traits)
+    root = next((each for each in person.identities if each.parent_value is None), person.identities[0])
+    row = describe_person(root.kind, root.value, traits)
     return show(
         request,
         "pages/people/person.html",

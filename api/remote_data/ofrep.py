@@ -24,7 +24,7 @@ from api.http.database import DatabaseDownError, fetch_all, once
 from api.http.endpoint import Endpoint, Request, Response
 from api.http.threads import LIGHT_BYTES, LIGHT_ROWS, take_turns
 from api.models import Scope
-from api.remote_data import configuration, judged_segments, map_reads
+from api.remote_data import configuration, judged_segments, map_reads, stream
 from api.remote_data.derived_values import read_custom_data, spell
 from api.remote_data.judged_segments import JudgedVisitor
 from api.remote_data.person_reads import read_person
@@ -81,6 +81,7 @@ class SiteFlags(NamedTuple):
     segments: Mapping[int, Document]
     indexes: Mapping[str, int]
     size: int  # bytes
+    has_real_time: bool
     names_own: bool  # some rule depends on a segment of Goalpost
     open_segments: frozenset[int]  # of Goalpost, and judged by SDKs, too
 
@@ -88,7 +89,7 @@ class SiteFlags(NamedTuple):
 class Question(NamedTuple):
     """The flags to evaluate, the facts of the visitor, and its memberships of Goalpost's own segments."""
 
-    site_id: int
+    sitecode: str
     flags: SiteFlags
     facts: Facts
     known: Memberships
@@ -132,7 +133,10 @@ async def evaluate_all(request: Request, *, place: tuple[str, str]) -> Response:
     found: list[dict[str, Any]] = []
     async for part in take_turns([*question.flags.flags], LIGHT_ROWS):
         found += [_evaluate(key, question) for key in part]
-    return map_reads.answer_document(request, {"flags": found})
+    document: dict[str, Any] = {"flags": found}
+    if question.flags.has_real_time:  # at the host of the provider's base address, because no other one is known here
+        document["eventStreams"] = [{"type": "sse", "endpoint": {"requestUri": stream.place_of(question.sitecode)}}]
+    return map_reads.answer_document(request, document)
 
 
 def refuse(refusal: Refusal, *, key: str | None) -> Response:
@@ -226,7 +230,7 @@ async def _read(request: Request, place: tuple[str, str]) -> Question:
         known = {**await judged_segments.batcher().call(asked, timeout=PATIENCE)}
         custom_data = {**fill_from_segments(custom_data, filled, known), **given}
     goals = frozenset(id_ for id_, filled_from, _ in rows if not filled_from)
-    return Question(site.id, flags, Facts(code, custom_data, goals), known)
+    return Question(site.sitecode, flags, Facts(code, custom_data, goals), known)
 
 
 async def _read_body(request: Request) -> bytes:
@@ -314,6 +318,7 @@ def read_flags(after: bytes) -> SiteFlags:
         segments,
         {entry["name"]: entry["index"] for entry in file["customData"]},
         len(after),
+        file["configuration"]["realTimeUpdate"],
         not own.isdisjoint(named.union(*map(segments_named, segments.values()))),
         frozenset(file.get("openSegments", ())),
     )

@@ -1,5 +1,7 @@
 """`GET /sse?siteCode=`: a stream that tells SDKs that the configuration of a site has changed.
 
+With `&protocol=ofrep` it tells providers of OFREP to evaluate all flags again.
+
 A process reads the versions of the sites with streams twice a second, whatever the number of streams. A stream costs
 some 30 kB, most of it in the web server, and no thread. PostgreSQL's LISTEN would need a session of its own, which a
 pooler may not give.
@@ -30,6 +32,8 @@ MOST_STREAMS: Final = 10_000  # of a process, which takes 16,384 connections
 MOST_OF_ADDRESS: Final = 1_000  # streams, so that one client does not take those of all others
 COMMENT: Final = b": \n\n"
 HEADERS: Final = (("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"))  # nginx passes each event on at once
+OFREP: Final = "ofrep"
+REFETCH: Final = b'data: {"type":"refetchEvaluation"}\n\n'
 READ_VERSION: Final = "SELECT changed_at, has_real_time FROM api_sdkconfiguration WHERE site_id = %(site)s"
 
 log = structlog.get_logger(__name__)
@@ -50,6 +54,7 @@ class Stream:
     address: str  # of the client
     wake: "asyncio.Future[None]"
     version: Version
+    protocol: str = ""  # OFREP, otherwise that of Kameleoon's SDKs
     is_gone: bool = False
 
     def rouse(self) -> None:
@@ -131,7 +136,8 @@ def read_version(site_id: int) -> Version:
 
 async def open_stream(request: Request) -> StreamResponse:
     """Open a stream, which `run` must close. Raises Refusal (404, 503)."""
-    site = await SITES.find(request.query().get("siteCode", ""))
+    query = request.query()
+    site = await SITES.find(query.get("siteCode", ""))
     version = await look_up(read_version, site.id)
     if not version.has_real_time:
         raise Refusal(
@@ -145,7 +151,8 @@ async def open_stream(request: Request) -> StreamResponse:
             (("Retry-After", "60"),),
         )
     # Opened in the turn of the check, so that there are never more.
-    stream = Stream(site, request.address, asyncio.get_running_loop().create_future(), version)
+    wake = asyncio.get_running_loop().create_future()
+    stream = Stream(site, request.address, wake, version, query.get("protocol", ""))
     streams().add(stream)
     return StreamResponse(HTTPStatus.OK, b"", HEADERS, "text/event-stream", stream=stream)
 
@@ -163,7 +170,7 @@ async def run(stream: Stream, answer: Response, receive: Receive, send: Send) ->
         await send({"type": "http.response.start", "status": int(answer.status), "headers": headers})
         while not stream.is_gone:
             version = stream.version
-            await send({"type": "http.response.body", "body": event_of(stream.site, version), "more_body": True})
+            await send({"type": "http.response.body", "body": event_of(stream, version), "more_body": True})
             if not version.has_real_time:
                 break
             while stream.version == version and not stream.is_gone:
@@ -187,7 +194,14 @@ async def _await_leave(stream: Stream, receive: Receive) -> None:
     stream.rouse()
 
 
-def event_of(site: SiteAccess, version: Version) -> bytes:
+def place_of(sitecode: str) -> str:
+    """Return the path and query of the stream of a site for providers of OFREP."""
+    return f"{PATH}?siteCode={sitecode}&protocol={OFREP}"
+
+
+def event_of(stream: Stream, version: Version) -> bytes:
     """Return an event as SDKs read it: JavaScript's needs the sitecode, Python's the time."""
-    found = {"siteCode": site.sitecode, "ts": int(version.changed_at.timestamp() * 1000)}
+    if stream.protocol == OFREP:
+        return REFETCH
+    found = {"siteCode": stream.site.sitecode, "ts": int(version.changed_at.timestamp() * 1000)}
     return b"event: configuration-update-event\ndata: " + msgspec.json.encode(found) + b"\n\n"

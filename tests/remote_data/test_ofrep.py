@@ -12,6 +12,7 @@ import pytest
 from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_site
 from api.remote_data import ofrep
+from api.remote_data.configuration_changes import change_settings
 from api.remote_data.flag_import import import_file
 from cohorts.models import CustomData
 from goals.models import Conversion, Goal
@@ -163,6 +164,18 @@ def test_flags__all_at_once__have_an_etag_until_one_changes(world: World) -> Non
     assert [flag["key"] for flag in first.json()["flags"]] == ["persona_flag", "plan_flag"]
     assert (again.status_code, again.content) == (304, b"")
     assert (changed.status_code, changed.json()["flags"][0]["variant"]) == (200, "on")
+
+
+def test_flags__of_a_site_with_real_time__say_where_changes_are_told(world: World) -> None:
+    load(world)
+    assert "eventStreams" not in ask(world).json()
+
+    for has_real_time in (True, False):
+        settings = {"has_real_time": has_real_time, "requires_consent": False, "opt_out": "RUN"}
+        change_settings(world.site, settings, actor="ada", now=datetime.now(UTC))
+        for answer in (ask(world), ask(world, base="", x_api_key=KEY)):
+            told = [{"type": "sse", "endpoint": {"requestUri": f"/sse?siteCode={SITECODE}&protocol=ofrep"}}]
+            assert answer.json().get("eventStreams") == (told if has_real_time else None)
 
 
 def test_flags__of_a_large_file__are_evaluated_like_those_of_a_small_one(world: World) -> None:

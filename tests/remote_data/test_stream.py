@@ -112,6 +112,15 @@ def test_stream__that_cannot_be_opened__is_refused(world: World, monkeypatch: py
     assert world.client.post("/sse").status_code == 405
 
 
+def test_stream__of_a_provider_of_ofrep__tells_it_to_evaluate_again(world: World) -> None:
+    change(world.site.pk, has_real_time=True)
+    with opened(f"{SITECODE}&protocol=ofrep") as mine:
+        mine.take()
+        assert take(mine) == b'data: {"type":"refetchEvaluation"}\n\n'
+        change(world.site.pk)
+        assert take(mine) == b'data: {"type":"refetchEvaluation"}\n\n'
+
+
 def statuses(*exchanges: Exchange) -> list[int]:
     heads = [exchange.take() for exchange in exchanges]
     return sorted(head["status"] for head in heads if head is not None)

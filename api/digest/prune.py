@@ -28,6 +28,7 @@ KEYS: Final = 100_000  # of messages, deleted in a statement; their rows are sma
 MOST_KEPT: Final = 20_000  # messages that are written again when their partition is emptied, in about a second
 MOST_BY_ROWS: Final = 5_000  # old messages for which a partition is not emptied, because those that stay are copied
 NO_ID: Final = 2**63 - 1
+LEFT_KEYS: Final = "Keys of its former messages are left in api_messagekey."
 LOCK_SECONDS: Final = 0.3  # because new statements wait behind a lock that is waited for
 SETTLED: Final = timedelta(days=1)  # after the days of a partition, no insert is on its way to it any more
 WAITED_DAYS: Final = 7  # of retention for each day that old messages may wait until their partition is over
@@ -95,6 +96,8 @@ def prune_old(*, now: datetime, seconds: float) -> int:
     random.shuffle(retentions)
     last = last_id()
     partitions = [partition for partition in load_partitions() if partition.end <= last]
+    for partition in find_with_left_keys(partitions):
+        delete_left_keys(partition)
     pruned, swept = 0, set[Partition]()
     for gone in _prune(retentions, partitions, swept):
         pruned += gone
@@ -152,6 +155,7 @@ def _prune_partition(
             if emptied is not None:
                 for retention in found:
                     _delete_keys(retention.site.pk, partition, emptied.kept)
+                note_keys(partition, are_left=False)
         except (OperationalError, ProgrammingError) as error:
             if not _is_busy_or_gone(error):
                 raise
@@ -225,14 +229,15 @@ def _empty(partition: Partition, retentions: Collection[Retention]) -> Emptied |
         cursor.execute(f"TRUNCATE {messages}, {bodies}")
         cursor.execute(f"INSERT INTO {messages} SELECT * FROM kept")
         cursor.execute(f"INSERT INTO {bodies} SELECT * FROM kept_bodies")
+        note_keys(partition, are_left=True)
     return Emptied(gone, kept)
 
 
 def _delete_keys(site_id: int, partition: Partition, kept: Sequence[int] = ()) -> None:
     """Delete the keys of a site's messages that have left a partition, all but `kept`. Two queries a chunk.
 
-    They are deleted after their messages, which no retry can bring back then. If the worker dies in between, they leave
-    when the partition is emptied again or dropped. Until then a late copy of such an event is a duplicate.
+    They are deleted after their messages, which no retry can bring back then. If the worker dies in between, the next
+    run goes on. Until then a late copy of such an event is a duplicate.
     """
     parameters: dict[str, Any] = {
         "site": site_id,
@@ -261,6 +266,38 @@ def _delete_keys(site_id: int, partition: Partition, kept: Sequence[int] = ()) -
                 parameters,
             )
             parameters["begin"] = parameters["next"]
+
+
+def note_keys(partition: Partition, *, are_left: bool) -> None:
+    """Note at the table of a partition, in the transaction that empties it, that keys of its messages are left.
+
+    A comment of the table needs no table of its own, and leaves with the partition.
+    """
+    comment = f"'{LEFT_KEYS}'" if are_left else "NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(f"COMMENT ON TABLE {partition.tables[0]} IS {comment}")
+
+
+def find_with_left_keys(partitions: Collection[Partition]) -> list[Partition]:
+    """Return the partitions that a worker emptied before it died. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT c.relname FROM pg_class c
+             WHERE c.oid = ANY(%s::regclass[]) AND obj_description(c.oid, 'pg_class') = %s
+            """,
+            [[partition.tables[0] for partition in partitions], LEFT_KEYS],
+        )
+        names = {name for (name,) in cursor.fetchall()}
+    return [partition for partition in partitions if partition.tables[0] in names]
+
+
+def delete_left_keys(partition: Partition) -> None:
+    """Delete the keys of messages that a partition has no more, of all sites."""
+    for site_id in Site.objects.values_list("pk", flat=True):
+        range_ = {"site_id": site_id, "pk__gte": partition.begin, "pk__lt": partition.end}
+        _delete_keys(site_id, partition, list(Message.objects.filter(**range_).values_list("pk", flat=True)))
+    note_keys(partition, are_left=False)
 
 
 def drop_empty(partitions: Collection[Partition], swept: Collection[Partition] = ()) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -185,6 +186,27 @@ def test_prune__after_a_worker_that_died_before_the_keys__deletes_them_with_the_
 
     assert not names(old)
     assert MessageKey.objects.count() == 0
+
+
+def test_prune__after_a_worker_that_died_before_the_keys__deletes_them_beside_messages_that_stay(
+    world: World, old: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(world.site, old, 1)
+    waits = keep(world.site, old, 2, status="pending")
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prune, "_delete_keys", die)
+        with pytest.raises(KeyboardInterrupt):
+            prune_old(now=datetime.now(UTC), seconds=60)
+    assert MessageKey.objects.count() == 2
+
+    assert prune_old(now=datetime.now(UTC), seconds=60) == 0
+
+    assert set(MessageKey.objects.values_list("message_number", flat=True)) == {waits}
+    assert prune.find_with_left_keys([old]) == []
 
 
 def test_prune__of_many_keys__deletes_them_by_chunks_and_keeps_those_of_messages(

@@ -65,6 +65,7 @@ class RecordedHit(msgspec.Struct, frozen=True):
     goal_name: str = ""
     is_new_goal: bool = False
     is_archived: bool = False
+    earlier: int = 0  # conversions that the visitor had on the goal, at least, before those of the transaction
 
 
 def record(
@@ -96,7 +97,7 @@ def record(
     with waits_for(Lock.GOAL):
         inserted = _insert_conversions(site_id, [(hit, goals[hit.event].id) for hit in hits if hit.event in goals])
     with waits_for(Lock.FIGURES):
-        totals.count_conversions(site_id, list(inserted.values()), moved, cancelled)
+        earlier = totals.count_conversions(site_id, list(inserted.values()), moved, cancelled)
     recorded = []
     for hit in hits:
         goal = goals.get(hit.event)
@@ -112,6 +113,7 @@ def record(
                 goal_name=goal.name,
                 is_new_goal=converted and goal.id in creation.new_goal_ids,
                 is_archived=goal.is_archived,
+                earlier=earlier.get((goal.id, hit.visitor_code), 0),
             )
         )
         if converted:

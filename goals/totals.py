@@ -47,16 +47,17 @@ def count_conversions(
     added: Sequence[CountedConversion],
     moved: Sequence[MovedConversion] = (),
     cancelled: Sequence[CountedConversion] = (),
-) -> None:
+) -> Mapping[VisitorKey, int]:
     """Count conversions of a site that this transaction inserted or re-keyed. It takes the last locks of the commit.
 
-    `cancelled` are new cancellations, with the revenue that they take below 0.
+    `cancelled` are new cancellations, with the revenue that they take below 0. Return the conversions that visitors had
+    before, of those from whom none were re-keyed.
 
     Four queries if every visitor is new to the goal or comes back later; up to four more. They never read all
     conversions of a visitor, but its totals and the neighbours of each time that is not after the old ones.
     """
     if not added and not moved and not cancelled:
-        return
+        return {}
     joined = _group((each.key, each) for each in (*added, *(conversion for conversion, _ in moved)))
     left = _group((before, conversion) for conversion, before in moved)
     starts = Counter[tuple[int, date]]()
@@ -80,6 +81,7 @@ def count_conversions(
     visitors = Counter(goal_id for goal_id, _ in new)
     visitors.subtract(goal_id for (goal_id, _), totals in changed.items() if totals is None)
     _add_to_days_and_goals(site_id, added, cancelled, starts, visitors)
+    return {key: totals.conversions for key, totals in old.items() if key not in left}
 
 
 def _lock_visitors(

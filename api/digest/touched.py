@@ -58,13 +58,14 @@ class TouchedFacts:
 
     def _add_conversions(self, segments: SiteSegments, turned: defaultdict[IdentityKey, frozenset[int]]) -> None:
         codes = defaultdict[str, frozenset[int]](frozenset)
-        known: dict[tuple[int | None, int | None], frozenset[int]] = {}
+        known: dict[tuple[int | None, int | None, int], frozenset[int]] = {}
         for hit, recorded in zip(self.hits, self.recorded, strict=True):
             if recorded.outcome != HitOutcome.CONVERTED:
                 continue
-            said = (recorded.goal_id, hit.source_id)
+            said = (recorded.goal_id, hit.source_id, recorded.earlier)
             if said not in known:
-                known[said] = segments.find_turned(_inputs_of(*said))
+                of_goal = segments.find_turned_by_conversion(recorded.goal_id, recorded.earlier)
+                known[said] = of_goal | segments.find_turned(_inputs_of(hit.source_id))
             if known[said]:
                 codes[hit.visitor_code] |= known[said]
         for conversion, before in self.moved:
@@ -76,10 +77,5 @@ class TouchedFacts:
             turned[kind, code] |= ids
 
 
-def _inputs_of(goal_id: int | None, source_id: int | None) -> list[Input]:
-    inputs = [ANY_EVENT]
-    if goal_id is not None:
-        inputs.append(("goal", goal_id))
-    if source_id is not None:
-        inputs.append(("source", source_id))
-    return inputs
+def _inputs_of(source_id: int | None) -> list[Input]:
+    return [ANY_EVENT] if source_id is None else [ANY_EVENT, ("source", source_id)]

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from cohorts.changes import Fact
-from cohorts.segments.conditions import CompiledSegment, decode_conditions, references_of
+from cohorts.segments.conditions import CompiledSegment, GoalCondition, decode_conditions, flatten, references_of
 from cohorts.segments.evaluation import CompiledConditions, compile_conditions, in_order
 from cohorts.segments.facts import FilledCustomData
 from cohorts.segments.inputs import ANY, Input, index_inputs
@@ -51,6 +51,7 @@ class SiteSegments:
     needs: SegmentNeeds
     by_input: Mapping[Input, frozenset[int]]  # the segments that a fact may turn
     fillings: Sequence[FilledCustomData]
+    enough: Mapping[int, int]  # conversions beyond which no other one turns a segment that only counts them
     parts: dict[AbstractSet[int], Part] = field(default_factory=dict)
 
     @classmethod
@@ -70,6 +71,7 @@ class SiteSegments:
                 fillings=fillings,
             ),
             fillings,
+            _find_enough(ordered),
         )
 
     def find_turned(self, facts: Iterable[Input]) -> frozenset[int]:
@@ -80,6 +82,11 @@ class SiteSegments:
                 if ids := self.by_input.get(each):
                     found |= ids
         return found
+
+    def find_turned_by_conversion(self, goal_id: int | None, earlier: int) -> frozenset[int]:
+        """Return the segments that a conversion may turn of a person who had at least some on the goal before."""
+        found = NONE if goal_id is None else self.find_turned([("goal", goal_id)])
+        return frozenset(id_ for id_ in found if earlier < self.enough.get(id_, earlier + 1)) if earlier else found
 
     def with_naming(self, ids: Collection[int] | None) -> frozenset[int]:
         """Return these segments and those that name them, None for all."""
@@ -106,6 +113,17 @@ class SiteSegments:
         ordered = [segment for segment in self.ordered if segment.id in wanted]
         judges = [(segment.id, compile_conditions(segment.conditions)) for segment in ordered]
         return Part(ids & self.ids, ordered, judges, SegmentNeeds.of(ordered))
+
+
+def _find_enough(ordered: Iterable[CompiledSegment]) -> dict[int, int]:
+    """Return the most conversions that segments ask for, unless one asks for their times or revenue. Pure."""
+    enough: dict[int, int | None] = {}
+    for segment in ordered:
+        goals = [each for each in flatten(segment.conditions) if isinstance(each, GoalCondition)]
+        counts = [None if goal.days is not None or goal.revenue is not None else goal.times for goal in goals]
+        counts += [enough.get(id_, 0) for id_ in references_of(segment.conditions)]
+        enough[segment.id] = None if None in counts else max([0, *(each for each in counts if each is not None)])
+    return {id_: most for id_, most in enough.items() if most is not None}
 
 
 @lru_cache(maxsize=MOST_SITES)

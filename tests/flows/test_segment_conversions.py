@@ -87,3 +87,30 @@ def test_membership__of_the_conversions_of_a_goal_that_is_deleted__ends(world: W
 
     assert members(segment) == set()
     assert_exact(world)
+
+
+@pytest.mark.parametrize(
+    ("more", "reads"),
+    [
+        ({}, [True, False, False]),
+        ({"times": 2}, [True, True, False]),
+        ({"days": 7}, [True, True, True]),
+        ({"revenue": "10", "currency": "USD"}, [True, True, True]),
+    ],
+)
+def test_conversion__of_one_who_has_converted_often_enough__evaluates_nobody(
+    world: World, more: dict[str, Any], reads: list[bool]
+) -> None:
+    world.send(world.event(event="Bought", userId="other"))
+    world.identify()
+    condition = {"on": "goal", "goal": goal_of(world, "Bought").pk, **more}
+    segment = make_segment(world.site, [condition])
+    make_segment(world.site, [{"on": "segment", "segment": segment.pk, "negated": True}], name="not")
+    found = []
+    for at in range(3):
+        with CaptureQueriesContext(connection) as queries:
+            world.send(world.event(at=1 + at, event="Bought"))
+        found.append(any("FROM cohorts_segmentmember" in query["sql"] for query in queries))
+
+    assert found == reads
+    assert_exact(world)

@@ -164,11 +164,11 @@ class SiteAdmin(AuditedAdmin[Site]):
     def has_change_permission(self, _request: HttpRequest, _site: Site | None = None) -> bool:
         return False
 
-    def formfield_for_dbfield(self, column: Any, request: HttpRequest, **options: Any) -> Any:
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Return a list of zones to choose from for the time zone."""
-        if column.name == "time_zone":
-            return ZoneField(initial=column.default)
-        return super().formfield_for_dbfield(column, request, **options)
+        if db_field.name == "time_zone":
+            return ZoneField(initial=db_field.default)
+        return super().formfield_for_dbfield(db_field, request, **options)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Site]:
         rows: QuerySet[Site] = super().get_queryset(request)

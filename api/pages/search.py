@@ -82,10 +82,10 @@ ACTIONS: Final = (
 def search(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show what a text finds; htmx gets the results alone. Each kind of row is looked up by an index, six at most."""
     text = request.GET.get("q", "").strip()[:TEXT_LENGTH]
-    context = {"groups": [(label, found) for label, found in find(request, site, text) if found], "text": text}
+    groups = [(label, found) for label, found in find(request, site, text) if found]
     if request.headers.get("HX-Request") == "true":
-        return render(request, "pages/search/results.html", {"is_palette": True, **context})
-    return show(request, "pages/search/search.html", title="Search", **context)
+        return render(request, "pages/search/results.html", {"is_palette": True, "groups": groups, "text": text})
+    return show(request, "pages/search/search.html", title="Search", groups=groups, text=text)
 
 
 def find(request: HttpRequest, site: Site, text: str) -> Iterator[tuple[str, Sequence[Result]]]:
@@ -135,7 +135,8 @@ def find_people(site: Site, text: str) -> list[Result]:
     keys = people_search.find_keys(site.pk, text, exact_wins=False, limit=MOST)
     named = Identity.objects.filter(site=site, kind__in={kind for kind, _ in keys}, value__in=[id_ for _, id_ in keys])
     traits = {name: F(f"registers__traits__{name}__3") for name in sorted(people_search.FOUND_BY)}
-    found = {(row["kind"], row["value"]): row for row in (named.values("kind", "value", **traits) if keys else ())}
+    read: Iterable[Any] = named.values("kind", "value", **traits) if keys else ()
+    found = {(row["kind"], row["value"]): row for row in read}
     rows = [describe_person(*key, {name: found[key][name] for name in traits}) for key in keys if key in found]
     return [Result(row.label, page_of(site, "person", id=row.value), row.detail) for row in rows]
 

@@ -4,7 +4,7 @@ import operator
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -23,9 +23,9 @@ from goals.sql import read_query
 Rank = str | int | Decimal | datetime | None
 
 COLUMNS: Final = MappingProxyType({"name": "sort_key", "created": "created_at"})
-COUNTS: Final = frozenset({"conversions24h", "conversions30d", "conversions", "visitors"})
+COUNTS: Final = frozenset({"conversions24h", "conversions30d", "conversions", "visitors", "period"})
 RANKINGS: Final[Mapping[str, str]] = MappingProxyType(
-    {key: read_query(f"rankings/{key}") for key in (*sorted(COUNTS), "revenue", "lastConversion")}
+    {key: read_query(f"rankings/{key}") for key in (*sorted(COUNTS), "revenue", "periodRevenue", "lastConversion")}
 )
 CURRENCIES: Final = read_query("rankings/currencies")
 ORDERINGS: Final = (
@@ -36,12 +36,14 @@ ORDERINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class GoalOrder:
-    """One of ORDERINGS, and its direction."""
+    """One of ORDERINGS, or `period` or `periodRevenue`, and its direction."""
 
     key: str = "name"
     is_descending: bool = False
     currency: str = ""  # of the revenue; empty for the currency of the most goals
     template: str = ""  # the site's, to order by names as pages show them; empty to order by the names themselves
+    period: tuple[date, date] = (date.min, date.max)  # first and last day, as the totals of days are kept
+    since: datetime | None = None  # the beginning of a period of hours, for its conversions
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,19 @@ def _rank(
         return _rank_by_column(site_ids, goal_filter, order=order, after=after, part=part)
     ids = [id_ for site_id in site_ids for id_ in filter_goals(site_id, goal_filter).values_list("pk", flat=True)]
     currency = order.currency
-    if order.key == "revenue" and not currency:
+    if order.key in {"revenue", "periodRevenue"} and not currency:
         currency = next(iter(load_currencies(site_ids)), "")
-    parameters = {"day": now - timedelta(hours=24), "month": month_start(now), "currency": currency}
+    parameters = {
+        "day": order.since or now - timedelta(hours=24),
+        "month": month_start(now),
+        "currency": currency,
+        "first": order.period[0],
+        "last": order.period[1],
+    }
+    ranking = "conversions24h" if order.key == "period" and order.since else order.key
     ranks: dict[int, Rank] = {}
     for site_id in site_ids:
-        ranks |= dict(_fetch(RANKINGS[order.key], parameters | {"site": site_id}))
+        ranks |= dict(_fetch(RANKINGS[ranking], parameters | {"site": site_id}))
     ordered = sort_by_rank(ids, ranks, order=order)
     if after is not None:
         ordered = [(id_, rank) for id_, rank in ordered if follows(id_, rank, after, order=order)]

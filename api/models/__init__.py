@@ -4,6 +4,7 @@ from api.models.alerts import Alert, AlertDelivery, make_signing_secret
 from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.goal_changes import GoalsChange
+from api.models.goal_views import GoalView
 from api.models.keys import (
     Credential,
     ManagementToken,
@@ -45,6 +46,7 @@ __all__ = [
     "DatabaseClock",
     "DuplicateSources",
     "Erasure",
+    "GoalView",
     "GoalsChange",
     "Heartbeat",
     "KeyFingerprint",

@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from api.pages import guide, home, search
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
-from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags
+from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags, views
 from api.pages.people import erasures, people_list, person, personas, segment_edit, segments
 from api.pages.settings import (
     alerts,
@@ -35,6 +35,9 @@ urlpatterns = [
     path("<slug:sitecode>/goals/changes/<int:change_id>/", changes.change_goals, name="goals-changing"),
     path("<slug:sitecode>/goals/export/", export.export_goals, name="goals-export"),
     path("<slug:sitecode>/goals/merge/", merge.merge_goals, name="goals-merge"),
+    path("<slug:sitecode>/goals/views/", views.list_views, name="goals-views"),
+    path("<slug:sitecode>/goals/views/save/", views.save_view, name="goals-view-save"),
+    path("<slug:sitecode>/goals/views/<int:view_id>/remove/", views.remove_view, name="goals-view-remove"),
     path("<slug:sitecode>/goals/cleanup/", cleanup.suggest_cleanup, name="goals-cleanup"),
     path("<slug:sitecode>/goals/tags/", tags.list_tags, name="tags"),
     path("<slug:sitecode>/goals/tags/<int:tag_id>/change/", tags.change_tag, name="tag-change"),

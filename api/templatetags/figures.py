@@ -58,6 +58,14 @@ def money(revenue: Mapping[str, Decimal]) -> list[str]:
 
 
 @register.filter
+def apart(revenue: Mapping[str, Decimal], currency: str) -> tuple[str, list[str]]:
+    """Return the amount in a currency, otherwise the first one, and the amounts in other currencies."""
+    shown = currency if currency in revenue else next(iter(revenue), "")
+    others = [in_currency(total, name) for name, total in revenue.items() if name != shown]
+    return (in_currency(revenue[shown], shown) if shown in revenue else "", others)
+
+
+@register.filter
 def in_currency(total: Decimal, currency: str | None) -> str:
     """Return an amount of money: `EUR 1,234.50`."""
     return f"{amount(total)} ({UNKNOWN})" if currency == "XXX" else f"{currency or ''} {amount(total)}".strip()

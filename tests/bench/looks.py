@@ -137,7 +137,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield look("goals", what="search, common", q="clicked")
     yield look("goals", what="search, rare", q="voucher in kiosk")
     yield look("goals", what="search, none", q="no goal is called so")
-    for sort in ("name", "conversions24h", "conversions30d", "conversions", "visitors", "revenue", "lastConversion"):
+    for sort in ("name", "period", "periodRevenue", "conversions", "visitors", "revenue", "lastConversion"):
         yield look("goals", what=f"largest {sort}", sort=f"-{sort}")
     yield look("goals", what="by revenue in one currency", sort="-revenue.USD")
     yield look("goals", what="least conversions", sort="conversions")

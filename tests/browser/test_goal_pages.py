@@ -24,13 +24,13 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
         expect(page.get_by_role("link", name="By hand")).to_be_visible()
 
         # By the tag
-        page.get_by_role("checkbox", name="segment.io").check()
-        page.get_by_role("button", name="Apply", exact=True).click()
+        page.locator("summary", has_text="Tag").click()
+        page.get_by_role("checkbox", name="segment.io").check()  # acts at once
         expect(page.get_by_role("link", name="By hand")).to_have_count(0)
         assert "tag=segment.io" in page.url
 
         # Its page
-        page.get_by_role("link", name="SegmentIO track – Buy").click()
+        page.get_by_role("link", name="track Buy").click()
         expect(page.get_by_role("heading", name="Counts these events")).to_be_visible()
         expect(page.get_by_role("img", name="Conversions by day")).to_be_visible()
 
@@ -53,14 +53,29 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
             "SegmentIO track – Order": 1,
         }
 
+        # A view by its name, and a search while typing
+        desk.open("goals/?tag=segment.io")
+        page.get_by_text("Views", exact=True).click()
+        page.get_by_label("Save this view as").fill("Ours")
+        page.get_by_role("button", name="Save view").click()
+        expect(page.get_by_text("View “Ours” saved.")).to_be_visible()
+        desk.open("goals/")
+        page.get_by_text("Views", exact=True).click()
+        page.get_by_role("link", name="Ours").click()
+        expect(page.get_by_role("link", name="Purchase")).to_be_visible()
+        page.get_by_label("Search goals").fill("order")
+        expect(page.get_by_role("link", name="Purchase")).to_have_count(0)
+        expect(page.get_by_role("link", name="track Order")).to_be_visible()
+        assert page.url.endswith("?q=order&tag=segment.io")
+
         # Two as one, and two again
         desk.open("goals/?tag=segment.io")
         page.get_by_role("checkbox", name="Select Purchase").check()
-        page.get_by_role("checkbox", name="Select SegmentIO track – Order").check()
+        page.get_by_role("checkbox", name="Select track Order").check()
         page.get_by_label("Action").select_option("merge")
         page.get_by_role("button", name="Apply …").click()
         expect(page.get_by_role("row", name="Combined")).to_contain_text("4")
         page.get_by_role("button", name="Merge", exact=True).click()
-        page.get_by_role("button", name="Undo merge of SegmentIO track – Order").click()
+        page.get_by_role("button", name="Undo merge of track Order").click()
         expect(page.get_by_text("Merge undone.")).to_be_visible()
         assert not Goal.objects.exclude(merged_into=None).exists()

@@ -92,6 +92,9 @@ PAGES: Final[dict[str, Page]] = {
         forms=[{"goal": ["{goal_id}", "{other_goal_id}"], "into": "{goal_id}"}],
     ),
     "goals-cleanup": Page(),
+    "goals-views": Page(),
+    "goals-view-save": Page(None, VIEWER, form={"name": "Mine", "query": "tag=vip"}),
+    "goals-view-remove": Page(None, EDITOR, asks=[""]),
     "tags": Page(),
     "tag-change": Page(
         None,

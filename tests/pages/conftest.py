@@ -4,10 +4,11 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from api.ingest import provisioning
-from api.models import Alert, Erasure, GoalsChange, Message, Rule, Source
+from api.models import Alert, Erasure, GoalsChange, GoalView, Message, Rule, Source
 from cohorts.models import CustomData, OwnKey
 from cohorts.segment_tables import Segment
 from goals.flags.models import Environment, FeatureFlag
@@ -59,6 +60,9 @@ def place(world: World) -> Place:
         "segment_id": Segment.objects.create(site=world.site, name="VIPs", conditions=[[{"on": "group"}]]).pk,
         "flag_id": FeatureFlag.objects.create(site=world.site, key="checkout", document=FLAG).pk,
         "environment_id": Environment.objects.create(site=world.site, name="staging").pk,
+        "view_id": GoalView.objects.create(
+            site=world.site, user=User.objects.create(username="author"), name="Ours", is_shared=True
+        ).pk,
         "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,
         "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
     }

@@ -40,6 +40,7 @@ NOT_SEARCHED = {
     "api_claim": {"message_ids"},  # numbers
     "api_goalschange": {"action", "goal_ids"},
     # Written by the members of a site, about values and not about persons.
+    "api_goalview": {"*"},
     "cohorts_customdata": {"*"},
     "cohorts_segment": {"*"},
     "api_storedanswer": {"caller", "key_hash", "request_hash", "salt"},

@@ -111,7 +111,7 @@ def test_picked_goals__when_something_is_missing__nothing_is_asked(world: World,
 def test_list__with_a_filter__is_changed_whole_and_nothing_else(world: World, enter: Enter) -> None:
     make(world, *(f"Shoe {number}" for number in range(70)))
     make(world, "Hat", "Scarf")
-    assert "all 70 in this list" in text_of(enter("editor").get(f"{BASE}?q=shoe"))
+    assert "all 70 that match" in text_of(enter("editor").get(f"{BASE}?q=shoe"))
 
     page = ask(enter, action="archive", scope="all", query="q=shoe&after=Shoe+5&id=1")
     make(world, "Shoe, made after the question")
@@ -209,7 +209,7 @@ def test_change__interrupted__goes_on_where_it_was_and_is_started_once(
     monkeypatch.setattr(goal_changes, "CHUNK", 3)
     monkeypatch.setattr("api.pages.goals.changes.AT_ONCE", 0)
     make_many(world, 9)
-    page = ask(enter, action="tag", tag_name="new", scope="all", query="q=goal")
+    page = ask(enter, action="tag", tag_name="new", scope="all", query="q=goal&sort=name")
     start(enter, page)
     start(enter, page)  # a second click does a step at most
     broken = goal_changes.STEPS["tag"]

@@ -26,9 +26,10 @@ from tests.world import World
 @pytest.mark.parametrize(
     ("query", "names"),
     [
-        ("", ["Bare", SHOWN, "Shop"]),
+        ("", [SHOWN, "Shop", "Bare"]),
+        ("?sort=name", ["Bare", SHOWN, "Shop"]),
         ("?tag=segment.io", [SHOWN]),
-        ("?tag=shop&tag=a%2C%20b", ["Bare", "Shop"]),
+        ("?tag=shop&tag=a%2C%20b&sort=name", ["Bare", "Shop"]),
         ("?tag=shop&tag=a%2C%20b&match=all", ["Shop"]),
         ("?tag=nothing", []),
         ("?made=events", [SHOWN]),
@@ -36,11 +37,11 @@ from tests.world import World
         ("?q=BUY", [SHOWN]),
         ("?sort=-lastConversion", [SHOWN, "Shop", "Bare"]),
         ("?status=archived", ["Old"]),
-        ("?status=all", ["Bare", SHOWN, "Old", "Shop"]),
+        ("?status=all&sort=name", ["Bare", SHOWN, "Old", "Shop"]),
         ("?type=CUSTOM&made=events", [SHOWN]),
         ("?type=CLICK", []),
-        ("?seen=never", ["Bare", "Shop"]),
-        ("?sort=x&status=x&made=x&tag=&seen=x&type=x&after=x&id=x", ["Bare", SHOWN, "Shop"]),
+        ("?seen=never&sort=name", ["Bare", "Shop"]),
+        ("?sort=x&status=x&made=x&tag=&seen=x&type=x&after=x&id=x", [SHOWN, "Shop", "Bare"]),
         ("?sort=-conversions&after=x&id=1", [SHOWN, "Shop", "Bare"]),
         ("?sort=-conversions&after=1", [SHOWN, "Shop", "Bare"]),
         ("?sort=-conversions&after=2&id=999999999999", [SHOWN, "Shop", "Bare"]),
@@ -48,7 +49,7 @@ from tests.world import World
         ("?sort=-revenue&after=NaN&id=1", [SHOWN, "Shop", "Bare"]),
         ("?sort=-revenue.EUR%00", [SHOWN, "Shop", "Bare"]),
         ("?sort=created&after=2026-11-22&id=1", [SHOWN, "Bare", "Shop"]),
-        ("?after=%00&id=1", []),
+        ("?sort=name&after=%00&id=1", []),
         ("?q=%00", []),
     ],
 )
@@ -57,7 +58,9 @@ def test_list__filtered__shows_only_those(world: World, goal: Goal, enter: Enter
     make(world, "Shop", "shop", "a, b")
     catalogue.archive_goal(make(world, "Old"), now=timezone.now())
 
-    assert names_in(text_of(enter("viewer").get(BASE + query))) == names
+    page = text_of(enter("viewer").get(f"{BASE}{query or '?'}&range=custom&from=2026-11-20&to=2026-11-22"))
+
+    assert names_in(page) == names
 
 
 def test_list__of_goals__shows_their_figures(world: World, goal: Goal, enter: Enter) -> None:
@@ -66,6 +69,7 @@ def test_list__of_goals__shows_their_figures(world: World, goal: Goal, enter: En
     page = text_of(enter("viewer").get(BASE))
 
     assert "EUR 1,234.50" in page
+    page = text_of(enter("viewer").get(f"{BASE}?col=trend"))
     assert re.search(r'aria-label="\d+ in 30 days, \d+ on the best day, \d+ today"><polyline points="0.0,', page)
     assert "Apply …" not in page  # a viewer changes nothing
     assert "Apply …" in text_of(enter("editor").get(BASE))
@@ -124,13 +128,13 @@ def test_list__by_the_last_conversion__shows_what_converted_then(
 
 
 def test_list__in_an_order__says_so_in_the_heads(world: World, goal: Goal, enter: Enter) -> None:
-    page = text_of(enter("viewer").get(f"{BASE}?tag=segment.io&sort=-revenue&after=9999&id=1"))
+    page = text_of(enter("viewer").get(f"{BASE}?tag=segment.io&sort=-periodRevenue&after=9999&id=1"))
 
     assert page.count("aria-sort=") == 1
     assert re.search(
-        r'aria-sort="descending">Revenue <a class="gp-sort" href="\?tag=segment.io&amp;sort=revenue.EUR">', page
+        r'aria-sort="descending"><a class="gp-sort" href="\?tag=segment.io&amp;sort=periodRevenue.EUR">Revenue', page
     )
-    assert 'href="?tag=segment.io&amp;sort=-conversions30d"' in page
+    assert 'href="?tag=segment.io&amp;sort=-period"' in page
     assert 'href="?tag=segment.io&amp;sort=name"' in page
 
 
@@ -176,8 +180,10 @@ def test_export__of_a_list_or_of_those_picked__is_csv_that_runs_nothing(world: W
     evil = make(world, '=cmd|"x"', "shop")
     world.track("Buy", at=2, userId="u3", properties={"revenue": "-8.000001", "currency": "USD"})
 
-    lines = lines_of(enter("viewer").get(f"{BASE}export/?tag=segment.io"))
-    picked = lines_of(enter("viewer").post(f"{BASE}export/", {"goal": [evil.pk]}))
+    lines = lines_of(enter("viewer").get(f"{BASE}export/?tag=segment.io&from=2026-11-22&to=2026-11-22"))
+    picked = lines_of(
+        enter("viewer").post(f"{BASE}export/", {"goal": [evil.pk], "query": "from=2026-11-22&to=2026-11-22"})
+    )
 
     assert [dict(zip(lines[0], line, strict=True)) for line in lines[1:]] == [
         {
@@ -198,10 +204,14 @@ def test_export__of_a_list_or_of_those_picked__is_csv_that_runs_nothing(world: W
             "revenue EUR": "1234.5",
             "revenue USD": "-8.000001",
             "last conversion": "2026-11-22T03:00:02Z",
+            **dict(zip(lines[0][17:], ["3", "3", "1234.5", "-8.000001"], strict=True)),
         }
     ]
     assert [line[1] for line in picked[1:]] == ['\'=cmd|"x"']
-    assert (picked[0], picked[1][13:]) == (lines[0], ["0", "", "", ""])
+    assert (picked[0], picked[1][13:]) == (lines[0], ["0", "", "", "", "0", "0", "", ""])
+    days = "2026-11-22 to 2026-11-22"
+    assert lines[0][17] == f"conversions, {days}"
+    assert lines[0][18:] == [f"converting visitors, {days}", f"revenue EUR, {days}", f"revenue USD, {days}"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Changes of many goals at once: a preview in figures, then the progress."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from django.contrib import messages
@@ -53,7 +54,16 @@ def ask_to_change(request: HttpRequest, site: Site) -> HttpResponseBase:
             change = goal_changes.prepare_change(site, Action(action), selected, tag=tag, user=user)
             return HttpResponseRedirect(address_of(site, change, query))
         messages.error(request, "Select goals first.")
-    return HttpResponseRedirect(address_of_list(site, query))
+    return HttpResponseRedirect(address_of_list(site, keep_picks(query, selected, action)))
+
+
+def keep_picks(query: QueryDict, selected: Sequence[int], action: str) -> QueryDict:
+    """Return the query string of the list with what was picked and chosen, for another try. Pure."""
+    kept = query.copy()
+    kept.setlist("pick", [str(id_) for id_ in selected[:PER_PAGE]])
+    if action in Action.values:
+        kept["action"] = action
+    return kept
 
 
 def address_of(site: Site, change: GoalsChange, query: QueryDict) -> str:

@@ -1,41 +1,69 @@
 """The list of a site's goals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, Q
 from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils import timezone
 
 from api.models import Rule, Site
+from api.models.site_days import zone_of
 from api.pages.access import show, site_page
-from api.pages.goals.list_query import GoalListQuery, link_sorts, list_sorts, with_place, without_place
+from api.pages.change import FigureChange, compare
+from api.pages.goals.list_query import (
+    DEFAULT_COLUMNS,
+    DEFAULT_ORDER,
+    MONEY,
+    OF_SUMMARY,
+    GoalListQuery,
+    link_sorts,
+    list_sorts,
+    with_place,
+    without_place,
+    write_order,
+)
 from api.pages.query_form import read_id
+from api.pages.ranges import Preset, Range, make_control, read_range
 from api.rules.identifiers import suggest_pattern
-from goals.list_order import find_goals, load_currencies
+from goals.list_order import GoalOrder, find_goals, load_currencies
 from goals.models import Goal, Tag
 from goals.naming import parse_goal_name
+from goals.reports.figures import GoalFigures
+from goals.reports.periods import load_period
 from goals.reports.summaries import GoalSummary, summarise_goals
 
 PER_PAGE: Final = 50
-MOST_TAGS: Final = 100  # in the side panel
+MOST_TAGS: Final = 100  # in the menu
 TAG_LENGTH: Final = 100
+NO_FIGURES: Final = GoalFigures()
+DEFAULTS: Final = {"status": ["active"], "sort": [write_order(DEFAULT_ORDER)], "col": list(DEFAULT_COLUMNS)}
+ACTIONS: Final = (
+    ("tag", "Add tag"),
+    ("untag", "Remove tag"),
+    ("archive", "Archive"),
+    ("restore", "Restore"),
+    ("merge", "Merge"),
+    ("delete", "Delete"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class GoalRow:
-    """A goal in the list with its figures."""
+    """A goal in the list with its figures of the range."""
 
     goal: Goal
-    headline: GoalSummary
+    figures: GoalFigures
+    change: FigureChange | None  # of the conversions to those of the compared period
+    headline: GoalSummary | None  # None unless a column needs it
     pattern: str  # of its event's name, if that contains an ID
+    tags: Sequence[Tag] = ()  # without the automatic one, unless the list is filtered by a tag
 
     @property
     def line_label(self) -> str:
         """The sparkline in words."""
-        line = self.headline.line
+        line = self.headline.line if self.headline else (0,)
         return f"{sum(line):,} in 30 days, {max(line):,} on the best day, {line[-1]:,} today"
 
 
@@ -44,46 +72,108 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show a page of the list: `?tag=segment.io` and so on (promise K-09)."""
     now = timezone.now()
     query = GoalListQuery(request.GET, template=site.goal_name_template, now=now)
-    order, currencies = query.order, load_currencies([site.pk])
-    if order.key == "revenue" and not order.currency:
-        order = replace(order, currency=next(iter(currencies), ""))
+    span = read_range(request, site, now=now)
+    currencies = find_currencies(site, query.order)
+    order = order_in(query.order, span, currencies)
     found = find_goals([site.pk], query.filter, now=now, order=order, after=query.place, limit=PER_PAGE, with_=["tags"])
-    largest = find_tags(site, query.filter.is_archived)
+    largest, has_types = find_facets(site, query.filter.is_archived)
     listed = {tag.name for tag in largest}
-    return show(
+    response = show(
         request,
         "pages/goals/list.html",
         title="Goals",
         query=query,
         order=order,
-        rows=make_rows(site, found.goals, now=now),
+        control=make_control(span, without_place(request.GET)),
+        trouble=span.trouble,
+        rows=make_rows(site, found.goals, span, query),
         count=found.total,
         first=without_place(request.GET).urlencode() if query.place else "",
         later=with_place(request.GET, found.next) if found.next else "",
         tags=[
-            *sorted(largest, key=lambda tag: (tag.sort_key, tag.name)),
             *(Tag(name=name) for name in query.filter.tags if name not in listed),
+            *sorted(largest, key=lambda tag: (tag.name not in query.filter.tags, tag.sort_key, tag.name)),
         ],
+        has_types=has_types or bool(query.filter.type),
         sorts=list_sorts(order, currencies),
         links=link_sorts(request.GET, order, currencies),
-        query_string=request.GET.urlencode(),
+        kept=[(name, value) for name, value in span.parts.items() if name in request.GET],
+        query_string=without_place(request.GET).urlencode(),
+        actions=ACTIONS,
+        action=request.GET.get("action", ""),
     )
+    if request.headers.get("HX-Request"):  # the form sends its empty fields, too
+        response["HX-Replace-Url"] = f"?{write_short(request.GET)}"
+    return response
 
 
-def find_tags(site: Site, is_archived: bool | None) -> list[Any]:  # noqa: FBT001 - as of GoalFilter
-    """Return the tags that most goals of a list have, each with the `size` of the list of its goals. One query."""
+def find_currencies(site: Site, order: GoalOrder) -> list[str]:
+    """Return the currencies to order by: that of the order, the site's, then by the number of goals. At most one query.
+
+    An order that has none needs none, and gets the empty one.
+    """
+    if order.key not in MONEY:
+        return [""]
+    known = load_currencies([site.pk])
+    first = [order.currency] if order.currency else [name for name in known if name == site.default_currency]
+    return list(dict.fromkeys([*first, *known])) or [site.default_currency]
+
+
+def order_in(order: GoalOrder, span: Range, currencies: Sequence[str]) -> GoalOrder:
+    """Return the order with the range whose figures it ranks, and with the first of these currencies."""
+    currency = currencies[0]
+    since = span.begin if span.preset == Preset.HOURS else None
+    return replace(order, currency=currency, period=(span.first, span.last), since=since)
+
+
+def write_short(query: QueryDict) -> str:
+    """Return the query string without what is empty or as it is without it."""
+    short = QueryDict(mutable=True)
+    for name, values in query.lists():
+        if values != DEFAULTS.get(name):
+            short.setlist(name, [value for value in values if value])
+    return short.urlencode()
+
+
+def find_facets(site: Site, is_archived: bool | None) -> tuple[list[Any], bool]:  # noqa: FBT001 - as of GoalFilter
+    """Return the tags that most goals of a list have, each with the `size` of the list of its goals.
+
+    The second value is True if the site has goals of several types. One query, two without any tag.
+    """
     listed = Q(goals__isnull=False, goals__deleted_at=None, goals__counts_for=None)
     if is_archived is not None:
         listed &= Q(goals__archived_at__isnull=not is_archived)
-    tags = Tag.objects.filter(site=site).annotate(size=Count("goals", filter=listed))
-    return list(tags.filter(size__gt=0).order_by("-size", "sort_key", "name")[:MOST_TAGS])
+    others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(type=Goal.Type.CUSTOM)
+    tags = Tag.objects.filter(site=site).annotate(size=Count("goals", filter=listed), has_types=Exists(others))
+    found = list(tags.filter(size__gt=0).order_by("-size", "sort_key", "name")[:MOST_TAGS])
+    return found, found[0].has_types if found else others.exists()
 
 
-def make_rows(site: Site, goals: Sequence[Goal], *, now: datetime) -> list[GoalRow]:
-    """Return goals with their figures."""
-    headlines = summarise_goals(site.pk, goals, now=now)
+def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQuery) -> list[GoalRow]:
+    """Return goals with their figures. Four queries, three more for columns of all time."""
+    if span.trouble:
+        return [GoalRow(goal, NO_FIGURES, None, None, "") for goal in goals]
+    zone, columns = zone_of(site), query.columns
+    figures = load_period(site.pk, goals, begin=span.begin, end=None if span.is_running else span.end, zone=zone)
+    before = dict[int, GoalFigures]()
+    if span.compared is not None and "change" in columns:
+        begin, end = span.compared.begin, span.compared.end
+        before = load_period(site.pk, goals, begin=begin, end=end, zone=zone, counts_visitors=False)
+    headlines: Mapping[int, GoalSummary] = {}
+    if columns & OF_SUMMARY:
+        headlines = summarise_goals(site.pk, goals, now=query.now)
     patterns = find_patterns(site, goals)
-    return [GoalRow(goal, headlines[goal.pk], patterns.get(goal.pk, "")) for goal in goals]
+    return [
+        GoalRow(
+            goal,
+            figures.get(goal.pk, NO_FIGURES),
+            compare(figures[goal.pk].conversions, before[goal.pk].conversions) if goal.pk in before else None,
+            headlines.get(goal.pk),
+            patterns.get(goal.pk, ""),
+            [tag for tag in goal.tags.all() if query.filter.tags or tag.name != site.auto_tag],
+        )
+        for goal in goals
+    ]
 
 
 def find_patterns(site: Site, goals: Sequence[Goal]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The query string of the goal list: its filter, its order and the place of a page, and links to other orders."""
+"""The query string of the goal list: its filter, its order, its columns and the place of a page."""
 
 import re
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from api.pages.query_form import IdField, PlaceTimeField, QueryForm
+from api.pages.query_form import IdField, PlaceTimeField, QueryForm, read_id
 from api.templatetags.figures import UNKNOWN
 from goals.list_order import COUNTS, GoalOrder, GoalPosition
 from goals.models import Goal
 from goals.queries import GoalFilter
 
 MOST_CURRENCIES: Final = 8  # by which the list can be ordered
+MOST_PICKED: Final = 50  # a page
 STATUSES: Final = (("active", "Active"), ("archived", "Archived"), ("all", "All"))
-MAKERS: Final = (("", "Any"), ("events", "Automatically"), ("hand", "Manually"))
+MAKERS: Final = (("", "Anybody"), ("events", "Automatically"), ("hand", "Manually"))
 TYPES: Final = (("", "Any"), *Goal.Type.choices)
 SEEN: Final = (
     ("", "Any time"),
@@ -45,22 +46,41 @@ class Sort(NamedTuple):
 
 SORTS: Final = {
     "name": Sort("Name", "Name", "A to Z", "Z to A"),
-    "conversions24h": Sort("Conversions in 24 h", "24 h", *FEWEST),
-    "conversions30d": Sort("Conversions in 30 days", "30 days", *FEWEST),
-    "conversions": Sort("Conversions", "All", *FEWEST),
-    "visitors": Sort("Visitors", "Visitors", *FEWEST),
-    "revenue": Sort("Revenue", "Revenue", "least first", "most first"),
+    "period": Sort("Conversions", "Conversions", *FEWEST),
+    "periodRevenue": Sort("Revenue", "Revenue", "least first", "most first"),
+    "conversions": Sort("Conversions, all time", "All time", *FEWEST),
+    "visitors": Sort("Visitors, all time", "Visitors, all time", *FEWEST),
+    "revenue": Sort("Revenue, all time", "Revenue, all time", "least first", "most first"),
     "lastConversion": Sort("Last conversion", "Last conversion", *OLDEST),
     "created": Sort("Created", "Created", *OLDEST),
 }
 CURRENCY: Final = re.compile("[A-Z]{3}")
-MAY_LACK: Final = frozenset({"revenue", "lastConversion"})
+MONEY: Final = frozenset({"revenue", "periodRevenue"})
+MAY_LACK: Final = MONEY | {"lastConversion"}
+DEFAULT_ORDER: Final = GoalOrder("period", is_descending=True)
+# Columns to choose, in their order on the page.
+COLUMNS: Final = {
+    "change": "Change",
+    "visitors": "Visitors",
+    "revenue": "Revenue",
+    "last": "Last conversion",
+    "trend": "30 days",
+    "ever": "All time",
+    "everVisitors": "Visitors, all time",
+    "everRevenue": "Revenue, all time",
+    "made": "Created by",
+    "created": "Created",
+}
+DEFAULT_COLUMNS: Final = ("change", "visitors", "revenue", "last")
+OF_SUMMARY: Final = frozenset({"trend", "ever", "everVisitors", "everRevenue"})
+# Parameters that mean nothing on another page of the list: its place, and the goals picked.
+PLACES: Final = ("after", "id", "pick", "action")
 RISES_FIRST: Final = frozenset({"name"})  # the others begin with the largest, or the newest
 # The rank of a page's last goal, by the key of the order; a time for the other keys.
 RANKS: Final = MappingProxyType(
     {
         "name": forms.CharField(strip=False, required=False),
-        "revenue": forms.DecimalField(max_digits=60, decimal_places=30),
+        **dict.fromkeys(MONEY, forms.DecimalField(max_digits=60, decimal_places=30)),
         **dict.fromkeys(COUNTS, IdField()),
     }
 )
@@ -77,6 +97,8 @@ class GoalListQuery(QueryForm):
     type = forms.ChoiceField(choices=TYPES)
     seen = forms.ChoiceField(choices=SEEN)
     sort = forms.CharField()
+    col = forms.Field(widget=forms.MultipleHiddenInput)
+    pick = forms.Field(widget=forms.MultipleHiddenInput)
     after = forms.CharField(strip=False)
     id = IdField()
 
@@ -106,6 +128,21 @@ class GoalListQuery(QueryForm):
     @cached_property
     def order(self) -> GoalOrder:
         return replace(read_order(self.values["sort"]), template=self.template)
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The chosen columns, otherwise those of everybody."""
+        return frozenset(self.values["col"] or ()) & COLUMNS.keys() or frozenset(DEFAULT_COLUMNS)
+
+    @cached_property
+    def column_choices(self) -> list[tuple[str, str, bool]]:
+        """Every column that can be chosen as (value, words, True if it is)."""
+        return [(name, label, name in self.columns) for name, label in COLUMNS.items()]
+
+    @cached_property
+    def picked(self) -> frozenset[int]:
+        """The goals that were picked before a mistake."""
+        return frozenset(id_ for text in (self.values["pick"] or ())[:MOST_PICKED] if (id_ := read_id(text)))
 
     @cached_property
     def place(self) -> GoalPosition | None:
@@ -141,11 +178,11 @@ class SortLink:
 
 
 def read_order(text: str) -> GoalOrder:
-    """Return the order that `-revenue.EUR` and its like say; by name for anything else."""
+    """Return the order that `-revenue.EUR` and its like say; by conversions, most first, for anything else."""
     key, _, currency = text.removeprefix("-").partition(".")
     if key not in SORTS:
-        return GoalOrder()
-    return GoalOrder(key, text.startswith("-"), currency if CURRENCY.fullmatch(currency) and key == "revenue" else "")
+        return DEFAULT_ORDER
+    return GoalOrder(key, text.startswith("-"), currency if CURRENCY.fullmatch(currency) and key in MONEY else "")
 
 
 def write_order(order: GoalOrder) -> str:
@@ -165,7 +202,7 @@ def with_place(query: QueryDict, place: GoalPosition) -> str:
 def without_place(query: QueryDict) -> QueryDict:
     """Return the query string of the same list from its beginning."""
     query = query.copy()
-    for name in ("after", "id"):
+    for name in PLACES:
         query.pop(name, None)
     return query
 
@@ -199,9 +236,7 @@ def link_sorts(query: QueryDict, order: GoalOrder, currencies: Sequence[str]) ->
 
 
 def _columns(currencies: Sequence[str]) -> list[tuple[str, str]]:
-    return [
-        (key, currency) for key in SORTS for currency in (currencies[:MOST_CURRENCIES] if key == "revenue" else [""])
-    ]
+    return [(key, currency) for key in SORTS for currency in (currencies[:MOST_CURRENCIES] if key in MONEY else [""])]
 
 
 def _name_currency(currency: str) -> str:

@@ -1,0 +1,91 @@
+"""Saved views of the goal list: of one person, or of everybody."""
+
+from typing import TYPE_CHECKING, Final, cast
+
+from django.contrib import messages
+from django.db import transaction
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+import names
+from api.models import GoalView, Role, Site
+from api.models.audit import write_audit
+from api.pages.access import get_in_site, may, show, site_page
+from api.pages.confirm import ask, is_confirmed
+from api.pages.goals.goal_list import query_of_list
+from api.pages.goals.list_query import PLACES, GoalListQuery
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+MOST_VIEWS: Final = 100  # of a person, and that a page lists
+QUERY_LENGTH: Final = 2_000
+NAME_LENGTH: Final = 100
+OF_RANGE: Final = ("range", "compare", "from", "to")
+
+
+@site_page()
+def list_views(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """List the views of this person and those of everybody, by name. One query."""
+    seen = GoalView.objects.filter(Q(user=cast("User", request.user)) | Q(is_shared=True), site=site)
+    views = seen.select_related("user").order_by(names.sort_key("name"), "pk")[: 2 * MOST_VIEWS]
+    return show(request, "pages/goals/views.html", title="Saved views", views=list(views))
+
+
+@site_page()
+@require_POST
+def save_view(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Save the list from which the form was sent under a name; a name that this person has already is replaced."""
+    user, name = cast("User", request.user), request.POST.get("name", "").strip()
+    query = clean_query(query_of_list(request))
+    list_ = f"{reverse('pages:goals', args=[site.sitecode])}?{query}"
+    own = GoalView.objects.filter(site=site, user=user)
+    is_shared = "is_shared" in request.POST and may(request, Role.EDITOR)
+    if not 0 < len(name) <= NAME_LENGTH:
+        messages.error(request, f"Enter a name (1–{NAME_LENGTH} characters).")
+    elif len(query) > QUERY_LENGTH:
+        messages.error(request, "This view has too many filters to be saved.")
+    elif own.exclude(name=name).count() >= MOST_VIEWS:
+        messages.error(request, f"You have {MOST_VIEWS} views. Remove one first.")
+    else:
+        fields = {"query": query, "is_shared": is_shared}
+        with transaction.atomic():
+            GoalView.objects.update_or_create(site=site, user=user, name=name, defaults=fields)
+            write_audit(user, site, f"Saved a view of goals, {name}", None, fields)
+        messages.success(request, f"View “{name}” saved.")
+    return HttpResponseRedirect(list_)
+
+
+@site_page()
+@require_POST
+def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseBase:
+    """Remove a view of this person after a confirmation; an editor may remove those of everybody."""
+    view = get_in_site(GoalView, site, view_id)
+    user = cast("User", request.user)
+    if view.user_id != user.pk and not view.is_shared:
+        raise Http404
+    if view.user_id != user.pk and not may(request, Role.EDITOR):
+        return show(request, "pages/forbidden.html", title="Not allowed", needed=Role.EDITOR.label, status=403)
+    back = reverse("pages:goals-views", args=[site.sitecode])
+    if not is_confirmed(request):
+        whose = "Everybody loses this view." if view.is_shared else "Only you see this view."
+        return ask(request, title=f"Remove the view “{view.name}”", facts=[whose], action="Remove view", back=back)
+    with transaction.atomic():
+        write_audit(user, site, f"Removed the view of goals {view.name}", {"query": view.query}, None)
+        view.delete()
+    messages.success(request, f"View “{view.name}” removed.")
+    return redirect("pages:goals-views", site.sitecode)
+
+
+def clean_query(query: QueryDict) -> str:
+    """Return what a query string says of a list: known parameters without empty values and places. Pure."""
+    known = {*GoalListQuery(query, template="", now=timezone.now()).fields, *OF_RANGE} - {*PLACES}
+    clean = QueryDict(mutable=True)
+    for name, values in query.lists():
+        if name in known:
+            clean.setlist(name, [value for value in values if value])
+    return clean.urlencode()

@@ -1,0 +1,91 @@
+"""Saved views of the goal list."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+
+from api.models import AuditEntry, GoalView
+from tests.support.goal_pages import BASE
+from tests.support.pages import Enter, text_of
+from tests.world import World
+
+VIEWS = f"{BASE}views/"
+
+
+def save(enter: Enter, role: str, name: str, query: str, **more: str) -> str:
+    return text_of(enter(role).post(f"{VIEWS}save/", {"name": name, "query": query, **more}, follow=True))
+
+
+def views_seen(enter: Enter, role: str) -> dict[str, str]:
+    """Return the saved views that a person sees, with the query string of each."""
+    page = text_of(enter(role).get(VIEWS))
+    links = re.search(r'id="view-links".*?</ul>', page, re.DOTALL)
+    assert links is not None
+    return {name: query.replace("&amp;", "&") for query, name in re.findall(r'\?([^"]*)">([^<]*)</a>', links[0])}
+
+
+def test_view__saved__leads_to_its_list(world: World, enter: Enter) -> None:
+    query = "q=buy&tag=vip&tag=a%26b&sort=-created&col=ever&range=7d&after=5&id=5&pick=1&x=1&made="
+
+    page = save(enter, "viewer", " Mine ", query)
+
+    assert "View “Mine” saved." in page
+    assert views_seen(enter, "viewer") == {"Mine": "q=buy&tag=vip&tag=a%26b&sort=-created&col=ever&range=7d"}
+    assert AuditEntry.objects.latest("pk").what == "Saved a view of goals, Mine"
+
+
+def test_view__saved_again__is_replaced(world: World, enter: Enter) -> None:
+    save(enter, "viewer", "Mine", "q=a")
+    save(enter, "viewer", "Mine", "q=b")
+
+    assert views_seen(enter, "viewer") == {"Mine": "q=b"}
+
+
+def test_view__of_one_person__is_seen_by_others_only_if_an_editor_shares_it(world: World, enter: Enter) -> None:
+    save(enter, "viewer", "Mine", "q=a", is_shared="on")
+    save(enter, "editor", "Ours", "q=b", is_shared="on")
+    save(enter, "editor", "Hers", "q=c")
+
+    assert views_seen(enter, "viewer") == {"Mine": "q=a", "Ours": "q=b"}
+    assert views_seen(enter, "editor") == {"Ours": "q=b", "Hers": "q=c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "says"),
+    [
+        ("", "q=a", "Enter a name (1–100 characters)."),
+        ("x" * 101, "q=a", "Enter a name (1–100 characters)."),
+        ("Long", "q=" + "x" * 2_000, "This view has too many filters to be saved."),
+    ],
+)
+def test_view__that_cannot_be_saved__is_not(world: World, enter: Enter, name: str, query: str, says: str) -> None:
+    assert says in save(enter, "viewer", name, query)
+    assert not GoalView.objects.exists()
+
+
+def test_view__more_than_a_hundred__is_refused(world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.pages.goals.views.MOST_VIEWS", 1)
+    save(enter, "viewer", "One", "q=a")
+
+    assert "You have 1 views. Remove one first." in save(enter, "viewer", "Two", "q=b")
+    assert views_seen(enter, "viewer") == {"One": "q=a"}
+
+
+def test_view__removed__asks_first_and_is_no_longer_seen(world: World, enter: Enter) -> None:
+    save(enter, "editor", "Ours", "q=b", is_shared="on")
+    view = GoalView.objects.get()
+    address = f"{VIEWS}{view.pk}/remove/"
+
+    assert "Everybody loses this view." in text_of(enter("editor").post(address))
+    assert enter("viewer").post(address, {"confirmed": "yes"}).status_code == 403
+    assert GoalView.objects.exists()
+    enter("owner").post(address, {"confirmed": "yes"})
+    assert not GoalView.objects.exists()
+
+
+def test_view__of_another_person__is_absent(world: World, enter: Enter) -> None:
+    save(enter, "viewer", "Mine", "q=b")
+    view = GoalView.objects.get(user=User.objects.get(username="viewer"))
+
+    assert enter("owner").post(f"{VIEWS}{view.pk}/remove/", {"confirmed": "yes"}).status_code == 404

@@ -224,11 +224,13 @@ def read_file(site_id: int, environment: str) -> ConfigurationFile:
         last_modified=stamp if environment == PRODUCTION else f"{stamp}; {environment}",
         before=b'{"configuration":{"dataApiDomain":',
         after=after,
-        evaluated=write_evaluated(sections, found, segments) if segments.own else after,
+        evaluated=write_evaluated(configuration, sections, found, segments) if segments.own else after,
     )
 
 
-def write_evaluated(sections: Mapping[str, Any], flags: Sequence[Flag], segments: SdkSegments) -> bytes:
+def write_evaluated(
+    configuration: Mapping[str, Any], sections: Mapping[str, Any], flags: Sequence[Flag], segments: SdkSegments
+) -> bytes:
     """Return the sections for evaluations by Goalpost, which judges all segments of its own."""
     ids = segments.own | {segment["id"] for segment in segments.judged_here}
     beyond = {
@@ -237,7 +239,7 @@ def write_evaluated(sections: Mapping[str, Any], flags: Sequence[Flag], segments
         "ownSegments": sorted(segments.own),
         "openSegments": sorted(segments.own_documents),
     }
-    return b"}," + msgspec.json.encode({**sections, **beyond})[1:]
+    return b"," + msgspec.json.encode(configuration)[1:] + b"," + msgspec.json.encode({**sections, **beyond})[1:]
 
 
 def serve_flags(flags: Sequence[Flag], segment_ids: AbstractSet[int]) -> list[dict[str, Any]]:

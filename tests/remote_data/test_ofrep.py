@@ -20,6 +20,7 @@ from tests.support.asgi import pending
 from tests.support.people import audience
 from tests.support.sdk import conversion, custom_data, send_lines
 from tests.support.sdk_file import FILE, change
+from tests.support.segments import make_segment, skip_imported_ids
 from tests.world import CLIENT_ID, SECRET, SITECODE, World
 
 KEY = encode_api_key(CLIENT_ID, SECRET)
@@ -166,8 +167,12 @@ def test_flags__all_at_once__have_an_etag_until_one_changes(world: World) -> Non
     assert (changed.status_code, changed.json()["flags"][0]["variant"]) == (200, "on")
 
 
-def test_flags__of_a_site_with_real_time__say_where_changes_are_told(world: World) -> None:
+@pytest.mark.parametrize("has_own_segment", [False, True])
+def test_flags__of_a_site_with_real_time__say_where_changes_are_told(world: World, *, has_own_segment: bool) -> None:
     load(world)
+    if has_own_segment:
+        skip_imported_ids()
+        make_segment(world.site, [{"on": "group"}])
     assert "eventStreams" not in ask(world).json()
 
     for has_real_time in (True, False):

@@ -183,7 +183,7 @@ class SiteAdmin(AuditedAdmin[Site]):
 
     def response_add(self, request: HttpRequest, site: Site, _post_url_continue: str | None = None) -> HttpResponse:
         messages.success(request, f"Site “{site.name}” created.")
-        return redirect("pages:settings", site.sitecode)
+        return redirect("pages:guide", site.sitecode)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, _extra_context: dict[str, Any] | None = None

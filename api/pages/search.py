@@ -138,7 +138,8 @@ def find_people(site: Site, text: str) -> list[Result]:
     read: Iterable[Any] = named.values("kind", "value", **traits) if keys else ()
     found = {(row["kind"], row["value"]): row for row in read}
     rows = [describe_person(*key, {name: found[key][name] for name in traits}) for key in keys if key in found]
-    return [Result(row.label, page_of(site, "person", id=row.value), row.detail) for row in rows]
+    results = {row.value: Result(row.label, page_of(site, "person", id=row.value), row.detail) for row in rows}
+    return list(results.values())  # one id may be of several kinds, which have one page
 
 
 def find_audiences(site: Site, text: str) -> Iterator[tuple[str, Sequence[Result]]]:

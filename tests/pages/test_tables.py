@@ -323,7 +323,7 @@ def test_site__made_by_the_form__equals_one_made_by_a_command(superuser: Client)
     response: Any = superuser.post(path, {**form_of(superuser, path), "name": "By form"})
     by_form, by_command = Site.objects.get(name="By form"), create_site(name="By command")
 
-    assert response["Location"] == f"/admin/s/{by_form.sitecode}/settings/"
+    assert response["Location"] == f"/admin/s/{by_form.sitecode}/guide/"
     assert re.fullmatch("[a-z0-9]{10}", by_form.sitecode)
     own = {"id", "sitecode", "name", "created_at"}
     columns = [column.attname for column in Site._meta.concrete_fields if column.name not in own]

@@ -40,15 +40,15 @@ from tests.world import START
 TEMPLATE = "SegmentIO {type} – {name}"
 
 # Pages of a site show keys and counts of sources, figures, cancellations and tags of goals, receipts of erasures,
-# alerts and running changes. A person's export holds links and histories; a repeated request shows its stored answer;
-# `doctor` and `verify` report on the rest.
+# alerts, running changes, saved views and profiles. A person's export holds links and histories; a repeated request
+# shows its stored answer; `doctor` and `verify` report on the rest.
 WITHOUT_TABLE = {
     f"{app}.{name}"
     for app, names in {
         "api": (
-            "Alert AlertDelivery Backfill DatabaseClock Erasure GoalsChange Heartbeat KeyFingerprint LateLink "
-            "ManagementToken MessageBody MessageKey RefusalCount RefusedKey Removal SdkConfiguration SourceCount "
-            "SourceUse StoredAnswer Suppression WriteKey"
+            "Alert AlertDelivery Backfill DatabaseClock Erasure GoalView GoalsChange Heartbeat KeyFingerprint LateLink "
+            "ManagementToken MessageBody MessageKey Profile RefusalCount RefusedKey Removal SdkConfiguration "
+            "SourceCount SourceUse StoredAnswer Suppression WriteKey"
         ),
         "cohorts": "Link PersonaFact SearchText Segment SegmentChange SegmentMember SegmentRecheck",
         "goals": (

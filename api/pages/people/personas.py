@@ -160,7 +160,7 @@ def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
             for group in groups[:PAGE]
         ],
         is_complete=is_complete,
-        most=members.MOST_COUNTED,
+        most=members.MOST_COUNTED_IN_GROUPS,
         by_size=by_size,
         removals=_list_removals(site, Removal.Of.GROUP),
         is_first=not (query["after"] or skip),

@@ -1,6 +1,8 @@
 """Change of a figure to that of the compared period, in a sign and in words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from api.pages.charts import Tone
 
@@ -34,3 +36,34 @@ def compare(now: float, before: float, *, is_better_if_more: bool | None = True)
     share = abs(now - before) / before * 100
     size = f"{share:,.0f}" if share >= 1 else "under 1"
     return FigureChange(f"{sign} {size} %", f"{word} {size} %", tone)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A figure with its label, and its change to the compared period."""
+
+    label: str
+    value: str
+    before: str = ""  # the figure of the compared period; empty without a comparison
+    change: FigureChange | None = None
+    help: str = ""
+
+
+def write_number(value: Decimal | float) -> str:
+    return f"{value:,}"
+
+
+def make_card(
+    label: str,
+    now: Decimal | float,
+    before: Decimal | float | None,
+    *,
+    is_better_if_more: bool | None = True,
+    write: Callable[[Decimal | float], str] = write_number,
+    help_text: str = "",
+) -> Card:
+    """Return a figure beside that of the compared period, which is None without one. Pure."""
+    if before is None:
+        return Card(label, write(now), help=help_text)
+    change = compare(float(now), float(before), is_better_if_more=is_better_if_more)
+    return Card(label, write(now), write(before), change, help_text)

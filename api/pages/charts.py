@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 Tone = Literal["", "good", "warn", "bad", "strong"]  # a colour of pages.css, or the next shade
+# That of the compared period is a pale line. A further one is hidden until its label is clicked.
+SeriesRole = Literal["", "before", "further"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class Series:
     label: str
     values: Sequence[float]
     tone: Tone = ""
+    role: SeriesRole = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,27 @@ class Chart:
     unit: str = "Time"  # the head of the table's first column
     type: str = "bar"  # or line
     stacked: bool = False
+    ticks: Sequence[str] = ()  # short labels of the axis
+    titles: Sequence[str] = ()  # long ones, with the weekday
+    is_running: bool = False  # the last step is not over
+    marks: Sequence[tuple[int, str]] = ()  # annotations: the place of a label, and a text
 
     @property
     def json(self) -> str:
         """The value of the canvas's `data-chart`."""
-        series = [{"label": row.label, "values": list(row.values), "tone": row.tone} for row in self.series]
-        return msgspec.json.encode(
-            {"type": self.type, "labels": list(self.labels), "series": series, "stacked": self.stacked}
-        ).decode()
+        chart: dict[str, Any] = {
+            "type": self.type,
+            "labels": list(self.ticks or self.labels),
+            "series": [
+                {"label": row.label, "values": list(row.values), "tone": row.tone, "role": row.role}
+                for row in self.series
+            ],
+            "stacked": self.stacked,
+            "titles": list(self.titles),
+            "running": self.is_running,
+            "marks": [{"at": at, "text": text} for at, text in self.marks],
+        }
+        return msgspec.json.encode(chart).decode()
 
     @property
     def rows(self) -> list[tuple[str, list[float]]]:

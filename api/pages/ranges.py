@@ -135,6 +135,12 @@ class Range:
         return self.period.end >= self.now
 
     @property
+    def periods(self) -> list[tuple[datetime, datetime | None]]:
+        """The times of the period and of the compared one. None is the end of a period that runs."""
+        periods: list[tuple[datetime, datetime | None]] = [(self.begin, None if self.is_running else self.end)]
+        return [*periods, (self.compared.begin, self.compared.end)] if self.compared else periods
+
+    @property
     def label(self) -> str:
         return write_days(self.period, self.now) if self.preset == Preset.CUSTOM else self.preset.label
 

@@ -10,7 +10,20 @@ from django.views.decorators.csrf import csrf_exempt
 from api.pages import guide, home, search
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, reconciliation, tester, why_not
-from api.pages.goals import breakdown, changes, cleanup, detail, edit, export, goal_list, grouping, merge, tags, views
+from api.pages.goals import (
+    breakdown,
+    changes,
+    cleanup,
+    detail,
+    edit,
+    export,
+    figures_export,
+    goal_list,
+    grouping,
+    merge,
+    tags,
+    views,
+)
 from api.pages.people import erasures, people_list, person, personas, segment_edit, segments
 from api.pages.settings import (
     alerts,
@@ -45,6 +58,7 @@ urlpatterns = [
     path("<slug:sitecode>/goals/new/", edit.create_goal, name="goal-new"),
     path("<slug:sitecode>/goals/<int:goal_id>/", detail.show_goal, name="goal"),
     path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", breakdown.break_down, name="goal-breakdown"),
+    path("<slug:sitecode>/goals/<int:goal_id>/figures.csv", figures_export.export_figures, name="goal-figures"),
     path("<slug:sitecode>/goals/<int:goal_id>/conversions/", detail.list_conversions, name="goal-conversions"),
     path("<slug:sitecode>/goals/<int:goal_id>/edit/", edit.edit_goal, name="goal-edit"),
     path("<slug:sitecode>/goals/<int:goal_id>/display-name/", edit.set_display_name, name="goal-display-name"),

@@ -1,16 +1,21 @@
--- Totals of groups of goals in a period: its whole days from the kept totals, the rest from the conversions.
+-- Totals of groups of goals in periods: their whole days from the kept totals, the rest from the conversions.
 --
--- key of the group, conversions, visits that began, revenue by currency, cancellations
+-- place of the period, key of the group, conversions, visits that began, revenue by currency, cancellations
 WITH member AS MATERIALIZED (
     SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
+), period AS (
+    SELECT place, since, until, first_day, day_after
+      FROM unnest(:places::int[], :sinces::timestamptz[], :untils::timestamptz[], :first_days::date[],
+                  :days_after::date[]) AS period (place, since, until, first_day, day_after)
 ), stretch AS (  -- edges without whole days; the period of several goals, because their visits do not add up
-    SELECT edge.since, edge.until, member.key, member.goal_id, member.is_of_several, true AS counts
-      FROM unnest(:edge_begins::timestamptz[], :edge_ends::timestamptz[]) AS edge (since, until), member
+    SELECT edge.place, edge.since, edge.until, member.key, member.goal_id, member.is_of_several, true AS counts
+      FROM unnest(:edge_places::int[], :edge_begins::timestamptz[], :edge_ends::timestamptz[])
+           AS edge (place, since, until), member
      UNION ALL
-    SELECT :since::timestamptz, :until::timestamptz, key, goal_id, true, false FROM member WHERE is_of_several
+    SELECT place, since, until, key, goal_id, true, false FROM member, period WHERE is_of_several
 ), hit AS MATERIALIZED (
-    SELECT stretch.key, c.occurred_at, c.revenue, c.currency, stretch.since, stretch.counts,
+    SELECT stretch.place, stretch.key, c.occurred_at, c.revenue, c.currency, stretch.since, stretch.counts,
            (stretch.is_of_several <> stretch.counts
             AND coalesce(c.occurred_at >= lag(c.occurred_at) OVER visitor + :visit_gap::interval, true))::int AS visit
       FROM stretch
@@ -20,46 +25,41 @@ WITH member AS MATERIALIZED (
          WHERE site_id = :site AND goal_id = stretch.goal_id
                AND occurred_at >= stretch.since - :visit_gap::interval AND occurred_at < stretch.until
         OFFSET 0) AS c ON true
-    WINDOW visitor AS (PARTITION BY stretch.key, stretch.since, stretch.counts, c.visitor_code ORDER BY c.occurred_at)
-), part AS (
-    SELECT key, sum(counts::int) AS conversions, sum(visit) AS visits, 0 AS cancellations
-      FROM hit WHERE occurred_at >= since GROUP BY key
-     UNION ALL
-    SELECT stretch.key, 0, 0, count(*)
+    WINDOW visitor AS (
+        PARTITION BY stretch.place, stretch.key, stretch.since, stretch.counts, c.visitor_code ORDER BY c.occurred_at)
+), cancelled AS MATERIALIZED (
+    SELECT stretch.place, stretch.key, c.revenue, coalesce(c.currency, '') AS currency
       FROM stretch
       JOIN goals_cancellation AS c
         ON c.site_id = :site AND c.goal_id = stretch.goal_id
            AND c.occurred_at >= stretch.since AND c.occurred_at < stretch.until
      WHERE stretch.counts
-     GROUP BY stretch.key
-     UNION ALL
-    SELECT member.key, sum(d.conversions), sum(CASE WHEN member.is_of_several THEN 0 ELSE d.visits END),
-           sum(d.cancellations)
-      FROM member
+), day AS MATERIALIZED (
+    SELECT period.place, member.key, member.is_of_several, d.conversions, d.visits, d.cancellations, d.revenue
+      FROM period CROSS JOIN member
       JOIN goals_goalday AS d
-        ON d.site_id = :site AND d.goal_id = member.goal_id AND d.day >= :first_day AND d.day < :day_after
-     GROUP BY member.key
+        ON d.site_id = :site AND d.goal_id = member.goal_id AND d.day >= period.first_day AND d.day < period.day_after
+), part AS (
+    SELECT place, key, sum(counts::int) AS conversions, sum(visit) AS visits, 0 AS cancellations
+      FROM hit WHERE occurred_at >= since GROUP BY place, key
+     UNION ALL
+    SELECT place, key, 0, 0, count(*) FROM cancelled GROUP BY place, key
+     UNION ALL
+    SELECT place, key, sum(conversions), sum(CASE WHEN is_of_several THEN 0 ELSE visits END), sum(cancellations)
+      FROM day GROUP BY place, key
 ), amount AS (
-    SELECT key, currency, revenue FROM hit WHERE counts AND occurred_at >= since AND revenue IS NOT NULL
+    SELECT place, key, currency, revenue FROM hit WHERE counts AND occurred_at >= since AND revenue IS NOT NULL
      UNION ALL
-    SELECT stretch.key, coalesce(c.currency, ''), -c.revenue
-      FROM stretch
-      JOIN goals_cancellation AS c
-        ON c.site_id = :site AND c.goal_id = stretch.goal_id
-           AND c.occurred_at >= stretch.since AND c.occurred_at < stretch.until
-     WHERE stretch.counts AND c.revenue IS NOT NULL
+    SELECT place, key, currency, -revenue FROM cancelled WHERE revenue IS NOT NULL
      UNION ALL
-    SELECT member.key, item.key, item.value::numeric
-      FROM member
-      JOIN goals_goalday AS d
-        ON d.site_id = :site AND d.goal_id = member.goal_id AND d.day >= :first_day AND d.day < :day_after,
-           jsonb_each_text(d.revenue) AS item
+    SELECT day.place, day.key, item.key, item.value::numeric FROM day, jsonb_each_text(day.revenue) AS item
 ), money AS (
-    SELECT key, jsonb_object_agg(currency, total)::text AS revenue
-      FROM (SELECT key, currency, sum(revenue)::text AS total FROM amount GROUP BY key, currency) AS sums
-     GROUP BY key
+    SELECT place, key, jsonb_object_agg(currency, total)::text AS revenue
+      FROM (SELECT place, key, currency, sum(revenue)::text AS total FROM amount GROUP BY place, key, currency) AS sums
+     GROUP BY place, key
 )
-SELECT key, sum(conversions) AS conversions, sum(visits) AS visits,
-       (SELECT money.revenue FROM money WHERE money.key = part.key) AS revenue, sum(cancellations) AS cancellations
+SELECT place, key, sum(conversions) AS conversions, sum(visits) AS visits,
+       (SELECT money.revenue FROM money WHERE money.place = part.place AND money.key = part.key) AS revenue,
+       sum(cancellations) AS cancellations
   FROM part
- GROUP BY key
+ GROUP BY place, key

@@ -1,6 +1,6 @@
 """Figures of goals in any period, for reports that put two periods side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
@@ -20,6 +20,7 @@ RUNNING_VISITORS: Final = read_query("reports/running_visitors")
 class PeriodRow(NamedTuple):
     """Row of period_sums.sql."""
 
+    place: int
     key: int
     conversions: int
     visits: int
@@ -46,37 +47,81 @@ def load_period(
 ) -> dict[int, GoalFigures]:
     """Return the figures of each of these goals of a site from `begin` until before `end`, by its id.
 
-    `end` is None if the period runs: then it includes everything since `begin`. `zone` is that of the kept days. Two
-    queries, one without visitors; one more for goals that `queries.live_goals` did not give. Visitors of a period that
-    is over are counted from its conversions, as are the visits of goals that others are merged into.
+    As `load_periods` does for several.
     """
-    if not goals:
-        return {}
+    (figures,) = load_periods(site_id, goals, [(begin, end)], zone=zone, counts_visitors=counts_visitors)
+    return figures
+
+
+def load_periods(
+    site_id: int,
+    goals: Sequence[Goal],
+    periods: Sequence[tuple[datetime, datetime | None]],
+    *,
+    zone: tzinfo = UTC,
+    counts_visitors: bool = True,
+) -> list[dict[int, GoalFigures]]:
+    """Return the figures of each of these goals of a site by its id, for each period from a time until before another.
+
+    The end is None if a period runs: then it includes everything since its begin. `zone` is that of the kept days. Two
+    queries, one without visitors, and one more if some periods run and others are over; one more for goals that
+    `queries.live_goals` did not give. Visitors of a period that is over are counted from its conversions, as are the
+    visits of goals that others are merged into.
+    """
     members = load_member_ids(site_id, goals)
-    keys = [key for key, ids in members.items() for _ in ids]
-    ids = [id_ for ids in members.values() for id_ in ids]
-    days = split_days(begin, end, zone)
-    parameters = {
-        "site": site_id,
-        "keys": keys,
-        "ids": ids,
-        "since": begin,
-        "until": end or datetime.max.replace(tzinfo=UTC),
-        "first_day": days.first,
-        "day_after": days.after,
-        "edge_begins": [since for since, _ in days.edges],
-        "edge_ends": [until for _, until in days.edges],
+    found = [dict.fromkeys(members, GoalFigures()) for _ in periods]
+    if not goals or not periods:
+        return found
+    for place, figures in _load_sums(site_id, members, periods, zone):
+        found[place] |= figures
+    if counts_visitors:
+        for query, places in (
+            (RUNNING_VISITORS, [place for place, (_, end) in enumerate(periods) if end is None]),
+            (PERIOD_VISITORS, [place for place, (_, end) in enumerate(periods) if end is not None]),
+        ):
+            parameters = _members_of(site_id, members) | _times_of(periods, places)
+            for place, key, visitors in _fetch(query, parameters) if places else ():
+                found[place][key] = replace(found[place][key], visitors=int(visitors))
+    return found
+
+
+def _load_sums(
+    site_id: int,
+    members: Mapping[int, Sequence[int]],
+    periods: Sequence[tuple[datetime, datetime | None]],
+    zone: tzinfo,
+) -> Iterator[tuple[int, dict[int, GoalFigures]]]:
+    days = [split_days(begin, end, zone) for begin, end in periods]
+    edges = [(place, *edge) for place, each in enumerate(days) for edge in each.edges]
+    parameters = _members_of(site_id, members) | _times_of(periods, range(len(periods)))
+    parameters |= {
+        "first_days": [each.first for each in days],
+        "days_after": [each.after for each in days],
+        "edge_places": [place for place, _, _ in edges],
+        "edge_begins": [since for _, since, _ in edges],
+        "edge_ends": [until for _, _, until in edges],
         "visit_gap": VISIT_GAP,
     }
-    figures = dict.fromkeys(members, GoalFigures())
     for row in map(PeriodRow._make, _fetch(PERIOD_SUMS, parameters)):
-        figures[row.key] = GoalFigures(
-            int(row.conversions), int(row.visits), 0, parse_revenue(row.revenue), int(row.cancellations)
-        )
-    if counts_visitors:
-        for key, visitors in _fetch(PERIOD_VISITORS if end else RUNNING_VISITORS, parameters):
-            figures[key] = replace(figures[key], visitors=int(visitors))
-    return figures
+        revenue = parse_revenue(row.revenue)
+        figures = GoalFigures(int(row.conversions), int(row.visits), 0, revenue, int(row.cancellations))
+        yield row.place, {row.key: figures}
+
+
+def _members_of(site_id: int, members: Mapping[int, Sequence[int]]) -> dict[str, Any]:
+    return {
+        "site": site_id,
+        "keys": [key for key, ids in members.items() for _ in ids],
+        "ids": [id_ for ids in members.values() for id_ in ids],
+    }
+
+
+def _times_of(periods: Sequence[tuple[datetime, datetime | None]], places: Sequence[int]) -> dict[str, Any]:
+    return {
+        "places": list(places),
+        "sinces": [periods[place][0] for place in places],
+        "untils": [periods[place][1] or datetime.max.replace(tzinfo=UTC) for place in places],
+    }
 
 
 def split_days(begin: datetime, end: datetime | None, zone: tzinfo) -> WholeDays:

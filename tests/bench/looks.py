@@ -157,6 +157,8 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         yield look("goal", goal.pk, what=size)
         yield look("goal", goal.pk, what=f"{size}, by hour", step="hour", **span_of(facts, 7))
         yield look("goal", goal.pk, what=f"{size}, by week", step="week", **span_of(facts, 90))
+        yield look("goal", goal.pk, what=f"{size}, month to date", range="month")
+        yield look("goal-figures", goal.pk, what=size, range="28d")
         yield look("goal-breakdown", goal.pk, what=f"{size}, form")
         for by, path in (
             *(("property", "plan"), ("currency", ""), ("source", "")),

@@ -11,7 +11,7 @@ from api.models import Message
 from goals import merging
 from goals.models import Cancellation, Conversion, Goal
 from goals.reports.figures import GoalFigures
-from goals.reports.periods import load_period, split_days
+from goals.reports.periods import load_period, load_periods, split_days
 from tests.goals.recount import visits_of
 from tests.support.sdk import conversion, post_lines
 from tests.world import START, World
@@ -117,3 +117,9 @@ def test_days__of_a_period_in_a_zone__are_those_that_it_holds_whole() -> None:
     assert (str(days.first), str(days.after)) == ("2026-10-24", "2026-10-26")
     assert days.edges == [(datetime(2026, 10, 26, tzinfo=zurich), end)]
     assert split_days(begin + HOUR, begin + 2 * HOUR, zurich).edges == [(begin + HOUR, begin + 2 * HOUR)]
+
+
+def test_periods__at_once__are_those_one_by_one(goals: list[Goal]) -> None:
+    found = load_periods(goals[0].site_id, goals, PERIODS)
+
+    assert found == [load_period(goals[0].site_id, goals, begin=begin, end=end) for begin, end in PERIODS]

@@ -111,6 +111,7 @@ PAGES: Final[dict[str, Page]] = {
     ),
     "goal": Page(),
     "goal-breakdown": Page(queries=[{"by": "property", "path": "plan"}]),
+    "goal-figures": Page(queries=[{"range": "7d", "step": "hour"}], is_page=False),
     "goal-conversions": Page(queries=[{"before": "2026-11-22T03:00:00+00:00", "id": "5"}]),
     "goal-edit": Page(
         EDITOR,

@@ -6,25 +6,25 @@ from typing import Final
 
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 
 from api.models import Message, Site
 from api.models.message_rows import find_by_keys
 from api.pages.access import show, site_page
-from api.pages.charts import Chart, Series
+from api.pages.goals.figures import GoalFiguresView
 from api.pages.goals.goal_list import find_patterns
 from api.pages.query_form import IdField, PlaceTimeField, QueryForm
 from api.pages.ranges import make_control, read_range
 from goals import catalogue
 from goals.models import Conversion, Goal
 from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions
+from goals.reports import summaries
 from goals.reports.figures import load_member_ids
-from goals.reports.series import SeriesPoint, SeriesStep, load_series
-from goals.reports.summaries import summarise_goals
+from goals.reports.series import SeriesStep
 from goals.shown_names import show_goal_name
 
 PAGE_CONVERSIONS: Final = 50  # conversions a page
-FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,11 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     if goal is None:
         raise Http404
     if goal.pk != goal_id:
-        return redirect("pages:goal", site.sitecode, goal.pk)
-    now = timezone.now()
-    span = read_range(request, site, now=now)
-    trouble, points = span.trouble, list[SeriesPoint]()
-    if not trouble:
-        try:
-            points = load_series(goal, begin=span.begin, end=span.end, step=span.step)
-        except ValueError:
-            trouble = "Too many points for one chart: choose a longer step or a shorter period."
-    headline = summarise_goals(site.pk, [goal], now=now)[goal.pk]
-    spans = (
-        ("Last 24 hours", headline.last_24_hours),
-        ("Last 30 days", headline.last_30_days),
-        ("All time", headline.ever),
-    )
+        address, query = reverse("pages:goal", args=[site.sitecode, goal.pk]), request.GET.urlencode()
+        return redirect(f"{address}?{query}" if query else address)
+    span = read_range(request, site, now=timezone.now())
+    seen = GoalFiguresView(site, goal, span, currency=request.GET.get("currency", ""))
+    ever = summaries.load_figures(site.pk, load_member_ids(site.pk, [goal]))[goal.pk]
     return show(
         request,
         "pages/goals/goal.html",
@@ -77,14 +67,15 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         tab="figures",
         goal=goal,
         merged=find_merged(goal),
-        headline=headline,
-        figures=[(label, {"value": value, "headline": value.headline(goal)}) for label, value in spans],
+        ever=ever,
         span=span,
         control=make_control(span, request.GET),
         steps=list(SeriesStep),
-        trouble=trouble,
-        chart=draw_conversions(goal, points, span.step),
-        money_chart=draw_revenue(points, span.step),
+        seen=seen,
+        trouble=seen.trouble,
+        chart=seen.chart,
+        money_chart=seen.money_chart,
+        export=f"{reverse('pages:goal-figures', args=[site.sitecode, goal.pk])}?{span.query}&step={span.step}",
         events=catalogue.list_events_leading_to(goal, template=site.goal_name_template),
         pattern=find_patterns(site, [goal]).get(goal.pk, ""),
     )
@@ -133,34 +124,6 @@ def find_goal(site: Site, goal_id: int) -> Goal:
     if goal is None:
         raise Http404
     return goal
-
-
-def draw_conversions(goal: Goal, points: Sequence[SeriesPoint], step: SeriesStep) -> Chart:
-    """Return a chart of conversions and visits with a conversion; the one that this goal counts comes first.
-
-    Cancelled conversions are a line if there are any.
-    """
-    series = [
-        Series("Conversions", [point.conversions for point in points]),
-        Series("Visits with a conversion", [point.visits for point in points]),
-    ]
-    series = series if goal.has_multiple_conversions else series[::-1]
-    if any(point.cancellations for point in points):
-        series.append(Series("Cancelled conversions", [point.cancellations for point in points]))
-    labels = [f"{point.begin:{FORMATS[step]}}" for point in points]
-    return Chart(labels, series, unit=_unit(step), type="line")
-
-
-def draw_revenue(points: Sequence[SeriesPoint], step: SeriesStep) -> Chart | None:
-    """Return a chart of revenue with a line for each currency, None without revenue."""
-    currencies = sorted({currency for point in points for currency in point.revenue})
-    series = [Series(currency, [float(point.revenue.get(currency, 0)) for point in points]) for currency in currencies]
-    labels = [f"{point.begin:{FORMATS[step]}}" for point in points]
-    return Chart(labels, series, unit=_unit(step), type="line") if series else None
-
-
-def _unit(step: SeriesStep) -> str:
-    return {SeriesStep.HOUR: "Hour (UTC)", SeriesStep.DAY: "Day (UTC)", SeriesStep.WEEK: "Week from (UTC)"}[step]
 
 
 def name_sources(site: Site) -> dict[int, str]:

@@ -1,25 +1,74 @@
-// Charts: <div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": ""}], "stacked": true}'></canvas></div>
-// Drawn with Chart.js (pages/chart_scripts.html). Series differ by pattern of line and by shade, not by colour alone.
+// Charts: <figure><div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": "", "role": ""}], "stacked": true}'></canvas></div></figure>
+// Drawn with Chart.js (pages/chart_scripts.html). Series differ by pattern of line and by shade, not by colour alone. The compared period is a pale line, and the
+// last step is dashed while it is not over. Arrow keys read the steps.
 "use strict";
 
 (() => {
   const drawn = new Map();
+  const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+
+  const changeOf = (now, before) => {
+    if (now === before) return "no change";
+    const sign = now > before ? "▲" : "▼";
+    if (!before) return "new";
+    if (before < 5) return `${sign} ${number.format(Math.abs(now - before))}`;
+    return `${sign} ${number.format(Math.round((Math.abs(now - before) / before) * 100))} %`;
+  };
+  const lineOf = (parts, at, place) => {
+    const each = parts.series[at];
+    const before = parts.series.find((other) => other.role === "before");
+    const isRunning = parts.running && place === parts.labels.length - 1;
+    const said = `${each.label}: ${number.format(each.values[place])}`;
+    if (at !== 0) return said;
+    if (isRunning) return `${said} so far`;
+    return before ? `${said} (${changeOf(each.values[place], before.values[place])})` : said;
+  };
+  const titleOf = (parts, place) => parts.titles[place] ?? parts.labels[place];
+  const marksAt = (parts, place) => (parts.marks ?? []).filter((mark) => mark.at === place).map((mark) => mark.text);
+
+  // Annotations: a dotted line at their step.
+  const marking = (parts, colour) => ({
+    id: "marks",
+    afterDatasetsDraw({ ctx, chartArea, scales }) {
+      ctx.save();
+      ctx.strokeStyle = colour;
+      ctx.setLineDash([2, 3]);
+      for (const mark of parts.marks ?? []) {
+        const x = scales.x.getPixelForValue(mark.at);
+        ctx.beginPath();
+        ctx.moveTo(x, chartArea.top);
+        ctx.lineTo(x, chartArea.bottom);
+        ctx.stroke();
+      }
+      ctx.restore();
+    },
+  });
+
   const draw = (canvas) => {
-    const { type, labels, series, stacked } = JSON.parse(canvas.dataset.chart);
+    const parts = JSON.parse(canvas.dataset.chart);
+    const { type, labels, series, stacked } = parts;
+    parts.titles ??= [];
     const style = getComputedStyle(canvas.closest(".gp"));
     const of = (name) => style.getPropertyValue(name).trim();
     const shades = [of("--accent"), of("--series-2"), of("--series-3"), of("--quiet"), of("--series-4")];
-    const shade = (tone, at) => (tone ? of(`--${tone}`) : shades[at % shades.length]);
+    const isLine = type === "line";
     const dashes = [[], [6, 3], [2, 2], [10, 3, 2, 3], [1, 4]];
+    let place = -1; // of the shades of series that have one of their own
+    const looks = series.map((each) => {
+      if (each.role === "before") return { colour: of("--quiet"), dash: [], width: 1.5 };
+      place += 1;
+      return { colour: each.tone ? of(`--${each.tone}`) : shades[place % shades.length], dash: isLine ? dashes[place % dashes.length] : [], width: 2 };
+    });
+    const last = labels.length - 1;
     // Chart.js shows a line's colour alone; a line is known by its dashes too.
     const legend = {
       color: of("--text"),
       usePointStyle: true,
-      pointStyle: type === "line" ? "line" : "rect",
-      pointStyleWidth: type === "line" ? 32 : undefined,
+      pointStyle: isLine ? "line" : "rect",
+      pointStyleWidth: isLine ? 32 : undefined,
       sort: (one, other) => one.datasetIndex - other.datasetIndex,
       generateLabels: (chart) =>
-        Chart.defaults.plugins.legend.labels.generateLabels(chart).map((each) => ({ ...each, lineDash: type === "line" ? dashes[each.datasetIndex % dashes.length] : [] })),
+        Chart.defaults.plugins.legend.labels.generateLabels(chart).map((each) => ({ ...each, lineDash: looks[each.datasetIndex].dash, lineWidth: looks[each.datasetIndex].width })),
     };
     drawn.get(canvas)?.destroy();
     drawn.set(
@@ -31,32 +80,89 @@
           datasets: series.map((each, at) => ({
             label: each.label,
             data: each.values,
-            borderColor: shade(each.tone, at),
-            backgroundColor: shade(each.tone, at),
-            borderDash: type === "line" ? dashes[at % dashes.length] : [],
-            borderWidth: type === "line" ? 2 : 0,
-            pointRadius: labels.length > 60 ? 0 : 2,
+            hidden: each.role === "further",
+            borderColor: looks[at].colour,
+            backgroundColor: looks[at].colour,
+            borderDash: looks[at].dash,
+            borderWidth: isLine ? looks[at].width : 0,
+            segment: isLine && parts.running && each.role !== "before" ? { borderDash: (step) => (step.p1DataIndex === last ? [3, 4] : undefined) } : undefined,
+            pointRadius: labels.length === 1 ? 4 : labels.length > 60 || each.role === "before" ? 0 : 2,
             tension: 0,
-            order: type === "line" ? -at : 0, // a dashed line over the one it covers
+            order: isLine ? (each.role === "before" ? 9 : -at) : 0, // a dashed line over the one it covers
           })),
         },
         options: {
           animation: false,
           maintainAspectRatio: false,
           interaction: { mode: "index", intersect: false },
-          plugins: { legend: { display: series.length > 1, labels: legend }, tooltip: { itemSort: (one, other) => one.datasetIndex - other.datasetIndex } },
+          plugins: {
+            legend: { display: series.length > 1, labels: legend },
+            tooltip: {
+              itemSort: (one, other) => one.datasetIndex - other.datasetIndex,
+              callbacks: {
+                title: ([first]) => (first ? titleOf(parts, first.dataIndex) : ""),
+                label: (item) => ` ${lineOf(parts, item.datasetIndex, item.dataIndex)}`,
+                footer: ([first]) => (first ? marksAt(parts, first.dataIndex) : []),
+              },
+            },
+          },
           scales: {
             x: { stacked, grid: { display: false }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
             y: { stacked, beginAtZero: true, grid: { color: of("--line") }, ticks: { color: of("--quiet"), precision: 0 } },
           },
         },
+        plugins: [marking(parts, of("--warn"))],
       }),
     );
   };
-  const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
+
+  // Left and right go from step to step, Home and End to the first and last; Escape closes the tooltip.
+  const read = (event) => {
+    const canvas = event.target.closest?.("canvas[data-chart]");
+    const chart = drawn.get(canvas);
+    const last = (chart?.data.labels.length ?? 0) - 1;
+    if (last < 0) return;
+    const now = chart.getActiveElements()[0]?.index;
+    const next = { ArrowRight: now === undefined ? 0 : now + 1, ArrowLeft: now === undefined ? last : now - 1, Home: 0, End: last, Escape: -1 }[event.key];
+    if (next === undefined) return;
+    const at = Math.min(last, Math.max(next, event.key === "Escape" ? -1 : 0));
+    const shown = chart.data.datasets.flatMap((_, datasetIndex) => (at >= 0 && chart.isDatasetVisible(datasetIndex) ? [{ datasetIndex, index: at }] : []));
+    chart.setActiveElements(shown);
+    chart.tooltip.setActiveElements(shown, shown.length ? chart.getDatasetMeta(shown[0].datasetIndex).data[at] : { x: 0, y: 0 });
+    chart.update();
+    const parts = JSON.parse(canvas.dataset.chart);
+    const said = canvas.parentElement.querySelector("[aria-live]");
+    if (said) said.textContent = at < 0 ? "" : [titleOf({ titles: [], ...parts }, at), ...shown.map((each) => lineOf(parts, each.datasetIndex, at)), ...marksAt(parts, at)].join(". ");
+    event.preventDefault();
+  };
+
+  // A picture has the page's ground behind the lines: a transparent one is unreadable on a dark slide.
+  const save = (button) => {
+    const figure = button.closest("figure");
+    const canvas = figure.querySelector("canvas");
+    const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+    const ink = copy.getContext("2d");
+    ink.fillStyle = getComputedStyle(document.body).backgroundColor;
+    ink.fillRect(0, 0, copy.width, copy.height);
+    ink.drawImage(canvas, 0, 0);
+    const link = document.createElement("a");
+    link.download = `${figure.querySelector("h2").textContent}.png`;
+    link.href = copy.toDataURL("image/png");
+    link.click();
+  };
+
+  const drawAll = () => {
+    document.querySelectorAll("canvas[data-chart]").forEach(draw);
+    document.querySelectorAll("[data-picture]").forEach((button) => (button.hidden = false));
+  };
   addEventListener("DOMContentLoaded", () => {
     drawAll();
     new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  });
+  addEventListener("keydown", read);
+  addEventListener("click", (event) => {
+    const button = event.target.closest("[data-picture]");
+    if (button) save(button);
   });
 })();

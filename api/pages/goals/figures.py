@@ -1,0 +1,199 @@
+"""Figures of a goal in a range beside those of the compared period: as cards and as charts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from typing import Final
+
+from api.insight.annotations import find_annotations
+from api.models import Site
+from api.models.site_days import zone_of
+from api.pages.change import Card, make_card
+from api.pages.charts import Chart, Series
+from api.pages.ranges import Range
+from api.templatetags.figures import in_currency
+from goals.models import Goal
+from goals.reports.figures import GoalFigures, load_member_ids
+from goals.reports.periods import load_periods
+from goals.reports.series import SeriesPoint, SeriesStep, load_series
+
+FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
+UNITS: Final = {SeriesStep.HOUR: "Hour (UTC)", SeriesStep.DAY: "Day (UTC)", SeriesStep.WEEK: "Week from (UTC)"}
+NONE: Final = GoalFigures()
+
+
+@dataclass(frozen=True, slots=True)
+class GoalSeries:
+    """The steps of a goal's curve in a range, and those of the compared period at the same places."""
+
+    points: Sequence[SeriesPoint]
+    before: Sequence[SeriesPoint]  # empty without a comparison, otherwise as many as points
+
+
+class GoalFiguresView:
+    """Cards, charts and annotations of a goal in a range. Six queries, none if the range cannot be."""
+
+    def __init__(self, site: Site, goal: Goal, range_: Range, *, currency: str) -> None:
+        self.trouble = range_.trouble
+        self.cards: list[Card] = []
+        self.currencies: list[str] = []
+        self.currency = ""
+        self.chart: Chart | None = None
+        self.money_chart: Chart | None = None
+        self.annotations: list[tuple[str, str]] = []
+        if self.trouble:
+            return
+        figures = [found[goal.pk] for found in load_figures(site, [goal], range_)]
+        self.currencies = sorted({currency for each in figures for currency in each.revenue})
+        wanted = (currency, site.default_currency, *self.currencies)
+        self.currency = next((each for each in wanted if each in self.currencies), "")
+        self.cards = make_cards(goal, figures, self.currency)
+        try:
+            series = load_goal_series(goal, range_)
+        except ValueError:
+            self.trouble = "Too many points for one chart: choose a longer step or a shorter period."
+            return
+        members = set(load_member_ids(site.pk, [goal])[goal.pk])
+        found = find_annotations(site, members, begin=range_.begin, end=range_.end)
+        marks = place_marks(series.points, found)
+        days = [(f"{at.astimezone(zone_of(site)):%Y-%m-%d %H:%M}", text) for at, text in found]
+        self.annotations = days
+        self.chart = draw_conversions(site, goal, series, range_, marks=marks)
+        if self.currency:
+            self.money_chart = draw_revenue(site, series, range_, self.currency, marks=marks)
+
+
+def load_figures(site: Site, goals: Sequence[Goal], range_: Range) -> list[dict[int, GoalFigures]]:
+    """Return the figures of goals in a range, and those in the compared period if there is one. Three queries."""
+    return load_periods(site.pk, goals, range_.periods, zone=zone_of(site))
+
+
+def load_goal_series(goal: Goal, range_: Range) -> GoalSeries:
+    """Return a goal's curve in a range with the one before. Raises ValueError for too many points.
+
+    One query if the chart has room for all that is between them, otherwise two.
+    """
+    compared, step = range_.compared, range_.step
+    if compared is None:
+        return GoalSeries(load_series(goal, begin=range_.begin, end=range_.end, step=step), ())
+    try:
+        both = load_series(goal, begin=compared.begin, end=range_.end, step=step)
+    except ValueError:
+        points = load_series(goal, begin=range_.begin, end=range_.end, step=step)
+        before = load_series(goal, begin=compared.begin, end=compared.whole_end, step=step)
+    else:
+        points = both[max(0, sum(point.begin <= range_.begin for point in both) - 1) :]
+        before = [point for point in both if point.begin < compared.whole_end]
+    missing = len(points) - len(before)  # of a month with fewer days
+    return GoalSeries(points, [*before, *(SeriesPoint(compared.whole_end) for _ in range(missing))][: len(points)])
+
+
+def make_cards(goal: Goal, figures: Sequence[GoalFigures], currency: str) -> list[Card]:
+    """Return the figures of a goal, each with its change. The figure that this goal counts comes first. Pure."""
+    now, before = figures[0], figures[1] if len(figures) > 1 else None
+
+    def card(label: str, value: Callable[[GoalFigures], int], *, is_better_if_more: bool = True) -> Card:
+        return make_card(label, value(now), value(before) if before else None, is_better_if_more=is_better_if_more)
+
+    conversions = card("Conversions", lambda each: each.conversions)
+    visits = card("Visits with a conversion", lambda each: each.visits)
+    cards = [conversions, visits] if goal.has_multiple_conversions else [visits, conversions]
+    cards.insert(1, card("Converting visitors", lambda each: each.visitors))
+    if currency:
+        cards.append(_revenue_card(now, before, currency))
+    if now.cancellations or (before and before.cancellations):
+        cards.append(card("Cancelled conversions", lambda each: each.cancellations, is_better_if_more=False))
+    return cards
+
+
+def _revenue_card(now: GoalFigures, before: GoalFigures | None, currency: str) -> Card:
+    nothing = Decimal()
+    return make_card(
+        "Revenue",
+        now.revenue.get(currency, nothing),
+        before.revenue.get(currency, nothing) if before else None,
+        write=lambda value: in_currency(Decimal(value), currency),
+    )
+
+
+def draw_conversions(
+    site: Site, goal: Goal, series: GoalSeries, range_: Range, *, marks: Sequence[tuple[int, str]] = ()
+) -> Chart:
+    """Return a chart of the figure that this goal counts, with the one before. Others wait to be switched on. Pure."""
+    points = series.points
+    conversions = ("Conversions", [point.conversions for point in points])
+    visits = ("Visits with a conversion", [point.visits for point in points])
+    first, second = (conversions, visits) if goal.has_multiple_conversions else (visits, conversions)
+    drawn = [Series(*first)]
+    if series.before:
+        drawn.append(Series(_label_before(range_), [point.headline(goal) for point in series.before], role="before"))
+    drawn.append(Series(*second, role="further"))
+    if any(point.cancellations for point in points):
+        drawn.append(Series("Cancelled conversions", [point.cancellations for point in points], role="further"))
+    return _draw(site, points, range_, drawn, marks)
+
+
+def draw_revenue(
+    site: Site, series: GoalSeries, range_: Range, currency: str, *, marks: Sequence[tuple[int, str]] = ()
+) -> Chart:
+    """Return a chart of the revenue in one currency, with the one before. Pure."""
+    drawn = [Series(f"Revenue, {currency}", [_amount(point.revenue, currency) for point in series.points])]
+    if series.before:
+        before = [_amount(point.revenue, currency) for point in series.before]
+        drawn.append(Series(_label_before(range_), before, role="before"))
+    return _draw(site, series.points, range_, drawn, marks)
+
+
+def place_marks(points: Sequence[SeriesPoint], marks: Sequence[tuple[datetime, str]]) -> list[tuple[int, str]]:
+    """Return at which step each annotation is. Those before the first step are left out. Pure."""
+    starts = [point.begin for point in points]
+    placed = [(sum(start <= at for start in starts) - 1, text) for at, text in marks]
+    return [(place, text) for place, text in placed if place >= 0]
+
+
+def write_step(at: datetime, step: SeriesStep, zone: tzinfo) -> str:
+    """Return the begin of a step in ISO 8601, as tables and CSV have it."""
+    return f"{at.astimezone(zone):{FORMATS[step]}}"
+
+
+def _draw(
+    site: Site,
+    points: Sequence[SeriesPoint],
+    range_: Range,
+    series: Sequence[Series],
+    marks: Sequence[tuple[int, str]],
+) -> Chart:
+    zone, step = zone_of(site), range_.step
+    times = [point.begin.astimezone(zone) for point in points]
+    is_hourly = step == SeriesStep.HOUR
+    hours = is_hourly and range_.first == range_.last
+    return Chart(
+        [write_step(at, step, zone) for at in times],
+        series,
+        unit=UNITS[step],
+        type="line",
+        ticks=[f"{at:%H:%M}" if hours else f"{at.day} {at:%b}{f', {at:%H:%M}' if is_hourly else ''}" for at in times],
+        titles=[_title(at, step) for at in times],
+        is_running=range_.is_running,
+        marks=marks,
+    )
+
+
+def _title(at: datetime, step: SeriesStep) -> str:
+    day = f"{at:%A}, {at.day} {at:%B %Y}"
+    match step:
+        case SeriesStep.HOUR:
+            return f"{at:%a} {at.day} {at:%b}, {at:%H:%M}"
+        case SeriesStep.WEEK:
+            return f"Week from {day}"
+        case _:
+            return day
+
+
+def _label_before(range_: Range) -> str:
+    return f"{range_.compare.label}, {range_.compared_days}"
+
+
+def _amount(revenue: Mapping[str, Decimal], currency: str) -> float:
+    return float(revenue.get(currency, 0))

@@ -3,13 +3,13 @@
 Every query reads kept counts, uses an index, or reads a bounded number of rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.db import connection
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from api.ingest.source_counts import SourceCounts
 from api.insight.refused_requests import RefusedRequests, find_refused_requests
@@ -85,36 +85,6 @@ def received_by_source(site: Site, *, now: datetime) -> tuple[list[SourceState],
     return sources, {row[3]: SourceCounts(*row[4:]) for row in rows if row[0] is None and row[3] is not None}
 
 
-def count_conversions(site: Site, *, now: datetime) -> tuple[dict[datetime, int], dict[date, int]]:
-    """Return a site's conversions of the last 24 hours by the hour, and of 14 days by the day, by their own times.
-
-    One query: it reads kept figures of the days, and an index, goal by goal, of the hours.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT date_bin('1 hour', occurred_at, 'epoch'), NULL::date, count(*)
-              FROM goals_goal g, LATERAL (
-                   SELECT c.occurred_at FROM goals_conversion c
-                    WHERE c.site_id = %(site)s AND c.goal_id = g.id
-                      AND c.occurred_at >= %(hour)s AND c.occurred_at <= %(now)s
-                   OFFSET 0) AS each  -- OFFSET 0, because the planner might join the whole table
-             WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
-             GROUP BY 1
-             UNION ALL
-            SELECT NULL, d.day, sum(d.conversions)::bigint
-              FROM goals_goal g
-              JOIN goals_goalday d ON d.site_id = %(site)s AND d.goal_id = g.id AND d.day >= %(day)s
-             WHERE g.site_id = %(site)s AND g.deleted_at IS NULL
-             GROUP BY d.day
-            """,
-            {"site": site.pk, "now": now, "hour": list_hours(now)[-DAY], "day": list_hours(now)[0].date()},
-        )
-        rows = cursor.fetchall()
-    by_hour = {hour: count for hour, _, count in rows if hour is not None}
-    return by_hour, {day: count for _, day, count in rows if day is not None}
-
-
 def count_inbox(site: Site) -> InboxState:
     """Count the queued and failed messages of a site. One query."""
     with connection.cursor() as cursor:
@@ -154,17 +124,21 @@ class Problems:
     """Problems of a site that need attention, at most five duplicates and five archived goals."""
 
     duplicates: list[tuple[str, str, int]]  # names of two sources that sent the same in the last days, and how often
-    archived: list[Goal]  # that an event converted after they were archived
+    archived: Sequence[Goal]  # that an event converted after they were archived
     refused: list[RefusedRequests]  # requests whose key opened nothing
+    goals: Mapping[int, Goal]  # by id, those of the ids asked for
 
 
-def find_problems(site: Site, *, now: datetime, most: int = 5) -> Problems:
-    """Return the problems of a site. Three queries."""
+def find_problems(site: Site, *, now: datetime, goal_ids: Sequence[int] = (), most: int = 5) -> Problems:
+    """Return the problems of a site, with the goals of some ids, which the same query reads. Three queries."""
     duplicates = DuplicateSources.objects.filter(site=site, last_seen_at__gt=now - DUPLICATES_AGE).order_by("pk")
     later = Conversion.objects.filter(site=site, goal=OuterRef("pk"), occurred_at__gt=OuterRef("archived_at"))
-    archived = Goal.objects.filter(Exists(later), site=site, deleted_at=None, archived_at__isnull=False).order_by("pk")
+    still = Q(archived_at__isnull=False) & Q(Exists(later))
+    goals = Goal.objects.filter(Q(pk__in=goal_ids) | still, site=site, deleted_at=None)
+    found = list(goals.annotate(still_converts=Exists(later)).order_by("still_converts", "pk")[: len(goal_ids) + most])
     return Problems(
         duplicates=list(duplicates.values_list("one__name", "other__name", "count")[:most]),
-        archived=list(archived[:most]),
+        archived=[goal for goal in found if goal.still_converts][:most],
         refused=find_refused_requests(site, now=now),
+        goals={goal.pk: goal for goal in found},
     )

@@ -1,8 +1,11 @@
 """The home page of a site: what came in, what waits, and what needs a person."""
 
 import html
+import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -13,10 +16,11 @@ from api.alerts.conditions import ConditionResult
 from api.http.refused_keys import KeyProblem
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, DuplicateSources, Site, Source, SourceCount
-from api.pages.home import PLACES
+from api.pages.attention import PLACES
 from api.templatetags.figures import in_zone
 from goals import totals as goal_totals
 from goals.models import Conversion, Goal, GoalCreation
+from goals.reports import site_periods
 from goals.visitor_totals import CountedConversion
 from tests.support.messages import store_message
 from tests.support.pages import Enter, text_of
@@ -60,7 +64,12 @@ def count(source: Source, *, hours: float, received: int, rejected: int = 0) -> 
 
 def convert(goal: Goal, *, at: datetime) -> None:
     Conversion.objects.create(
-        site_id=goal.site_id, goal=goal, visitor_code="v", keyed_by=0, occurred_at=at, message_key=f"{goal.pk} {at}"
+        site_id=goal.site_id,
+        goal=goal,
+        visitor_code="v",
+        keyed_by=0,
+        occurred_at=at,
+        message_key=f"{goal.pk} {at} {uuid4()}",
     )
     goal_totals.count_conversions(goal.site_id, [CountedConversion((goal.pk, "v"), at, None, None)])
 
@@ -69,47 +78,131 @@ def look(person: Client) -> str:
     return html.unescape(text_of(person.get(PATH)))
 
 
-def charts(person: Client) -> dict[str, dict[str, list[float]]]:
-    """Return the values of each series of each chart."""
-    response = person.get(PATH)
-    text_of(response)
-    return {
-        label: {each.label: list(each.values) for each in chart.series} for label, chart in response.context["charts"]
-    }
-
-
 def test_home__of_a_new_site__says_where_to_begin(viewer: Client) -> None:
     shown = look(viewer)
 
     assert "No events yet" in shown
-    assert "Needs attention" not in shown
+    assert 'id="needs"' not in shown
     assert 'data-copy="1q2w3e4r5t"' in shown  # promise K-39
 
 
-def test_home__charts__add_up_to_what_happened(viewer: Client, site: Site, source: Source) -> None:
+def test_home__figures__add_up_to_what_happened(viewer: Client, site: Site, source: Source) -> None:
     now = timezone.now()
     count(source, hours=0, received=5, rejected=2)
     count(source, hours=12 * 24, received=7)
-    count(source, hours=20 * 24, received=1_000)
     goal = Goal.objects.create(site=site, name="Buy")
-    convert(goal, at=now)
-    convert(goal, at=now - timedelta(days=12))
-    convert(goal, at=now - timedelta(days=20))
+    for days in (0, 12, 20, 33, 40):
+        convert(goal, at=now - timedelta(days=days))
     store(site, "deferred", at=now)
     other = create_site(name="Another")
     count(other.sources.get(), hours=0, received=50)
     convert(Goal.objects.create(site=other, name="Buy"), at=now)
     store(other, "deferred", at=now)
 
-    drawn = charts(viewer)
+    context = viewer.get(f"{PATH}?range=28d").context
 
-    totals = {label: {name: sum(values) for name, values in series.items()} for label, series in drawn.items()}
-    assert totals == {
-        "Last 24 hours": {"Received": 5, "Conversions": 1, "Rejected": 2, "Queued (goal limit)": 1},
-        "Last 14 days": {"Received": 12, "Conversions": 2, "Rejected": 2, "Queued (goal limit)": 1},
-    }
-    assert {len(values) for values in drawn["Last 24 hours"].values()} == {24}
-    assert {len(values) for values in drawn["Last 14 days"].values()} == {14}
+    assert [(card.label, card.value, card.before) for card in context["cards"]] == [
+        ("Conversions", "3", "2"),
+        ("Converting visitors", "1", "1"),
+    ]
+    line = context["chart"].series[0].values
+    assert (len(line), line[-1], line[-13], sum(line)) == (28, 1, 1, 3)
+    assert [(each.goal, each.conversions, each.before) for each in context["top"]] == [(goal, 3, 2)]
+    delivery = context["delivery"]
+    assert (delivery.received, delivery.rejected, delivery.queued, delivery.failed) == (5, 2, 1, 0)
+
+
+@pytest.mark.parametrize("range_", ["today", "24h", "7d", "28d", "90d", "month", "last-month"])
+def test_home__of_any_range__has_its_conversions_and_revenue(world: World, viewer: Client, range_: str) -> None:
+    at = timezone.now().replace(minute=0) - timedelta(days=40)
+    world.track("Buy", timestamp=at.isoformat(), properties={"revenue": 5, "currency": "EUR"})
+    world.track("Buy", timestamp=timezone.now().isoformat(), properties={"revenue": 7, "currency": "EUR"})
+
+    context = viewer.get(f"{PATH}?range={range_}").context
+
+    shown = context["range"]
+    found = Conversion.objects.filter(occurred_at__gte=shown.begin)
+    found = found if shown.is_running else found.filter(occurred_at__lt=shown.end)
+    cards = {card.label: card.value for card in context["cards"]}
+    assert cards["Conversions"] == str(found.count())
+    assert cards["Revenue"] == f"EUR {sum((row.revenue or 0 for row in found), Decimal()):.2f}"
+
+
+def test_home__goals__are_the_largest_and_those_that_changed_most(viewer: Client, site: Site) -> None:
+    now = timezone.now()
+    for number in range(7):
+        goal = Goal.objects.create(site=site, name=f"Goal {number}")
+        for _ in range(10 - number):
+            convert(goal, at=now - timedelta(minutes=number))
+    for _ in range(8):
+        convert(goal, at=now - timedelta(days=9))
+
+    page = viewer.get(f"{PATH}?range=7d")
+
+    assert [each.goal.name for each in page.context["top"]] == [f"Goal {number}" for number in range(5)]
+    assert [(each.goal.name, each.change.text) for each in page.context["movers"]] == [
+        ("Goal 5", "new"),
+        ("Goal 6", "▼ 50 %"),
+    ]
+    assert "Other big changes" in text_of(page)
+
+
+def test_home__of_more_conversions_than_are_read__counts_no_visitors(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_periods, "MOST_READ", 1)
+    goal = Goal.objects.create(site=site, name="Buy")
+    for _ in range(2):
+        convert(goal, at=timezone.now())
+
+    assert [card.value for card in viewer.get(PATH).context["cards"]] == ["2", "–"]
+
+
+def test_home__state__is_counted_worst_first_and_in_the_title(viewer: Client, site: Site, source: Source) -> None:
+    count(source, hours=50, received=1)
+    assert "All well" not in look(viewer)
+    store(site, "failed", at=timezone.now())
+
+    page = viewer.get(PATH)
+
+    needs = page.context["needs"]
+    assert [need.is_grave for need in needs] == [True, False]
+    assert "failed" in needs[0].sentence
+    assert "2 things need attention" in text_of(page)
+    assert re.search(r"<title>\s*\(2\) Home", text_of(page))
+
+
+def test_home__where_nothing_is_wrong__says_so(viewer: Client, source: Source) -> None:
+    count(source, hours=1, received=1)
+
+    shown = look(viewer)
+
+    assert "All well" in shown
+    assert 'id="needs"' not in shown
+    assert re.search(r"<title>\s*Home", shown)
+
+
+@pytest.mark.parametrize(("limit", "is_shown"), [(2, True), (50, False)])
+def test_home__new_goal_limit__is_shown_when_little_is_left(
+    world: World, viewer: Client, *, limit: int, is_shown: bool
+) -> None:
+    world.change_site(goals_per_10_seconds=limit)
+    GoalCreation.objects.bulk_create([GoalCreation(site=world.site, created_at=timezone.now()) for _ in range(2)])
+
+    assert ("0 of 2 left" in look(viewer)) == is_shown
+    assert ("New-goal limit" in look(viewer)) == is_shown
+
+
+def test_home__alerts_of_one_condition__are_one_line(enter: Enter, site: Site) -> None:
+    now = timezone.now()
+    for name, condition in (("Slow", "lag"), ("Slower", "lag"), ("Quiet", "silence")):
+        alert = Alert.objects.create(site=site, name=name, condition=condition, threshold=5)
+        evaluate.update_state(alert, ConditionResult(holds=True, sentence=f"{name} is so."), now=now)
+
+    needs = [need.sentence for need in enter("owner").get(PATH).context["needs"]]
+
+    assert any(sentence.startswith("Alerts “Slow”, “Slower” have been firing") for sentence in needs)
+    assert any(sentence.startswith("Alert “Quiet” has been firing") for sentence in needs)
 
 
 def test_home__figures__are_of_now(viewer: Client, site: Site) -> None:
@@ -123,11 +216,9 @@ def test_home__figures__are_of_now(viewer: Client, site: Site) -> None:
     response = viewer.get(PATH)
 
     context = response.context
-    assert context["oldest_seconds"] >= 7_200
-    assert (context["inbox"].pending, context["lag"].p50) == (1, 3.0)
+    assert (context["delivery"].queued, context["delivery"].lag.p50) == (1, 3.0)
     assert context["rooms"][1].left == 998
     shown = html.unescape(text_of(response))
-    assert "998" in shown
     assert "3 s" in shown
     assert "queued for 2 h" in shown
 
@@ -181,7 +272,7 @@ def test_home__alert_that_fires__is_told_with_the_finding_of_its_state(enter: En
 
 
 @pytest.mark.parametrize("rows", [1, 15])
-def test_home__of_much__takes_fourteen_queries(
+def test_home__of_much__takes_twelve_queries(
     viewer: Client, site: Site, django_assert_max_num_queries: Any, rows: int
 ) -> None:
     look(viewer)  # the session learns the site
@@ -193,7 +284,7 @@ def test_home__of_much__takes_fourteen_queries(
         for status in ("pending", "failed", "deferred"):
             store(site, status, at=now)
 
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(12):
         look(viewer)
 
 

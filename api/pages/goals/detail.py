@@ -19,7 +19,6 @@ from api.pages.ranges import make_control, read_range
 from goals import catalogue
 from goals.models import Conversion, Goal
 from goals.queries import ConversionPosition, find_live_goal, list_goal_conversions
-from goals.reports import summaries
 from goals.reports.figures import load_member_ids
 from goals.reports.series import SeriesStep
 from goals.shown_names import show_goal_name
@@ -59,7 +58,6 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         return redirect(f"{address}?{query}" if query else address)
     span = read_range(request, site, now=timezone.now())
     seen = GoalFiguresView(site, goal, span, currency=request.GET.get("currency", ""))
-    ever = summaries.load_figures(site.pk, load_member_ids(site.pk, [goal]))[goal.pk]
     return show(
         request,
         "pages/goals/goal.html",
@@ -67,7 +65,7 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
         tab="figures",
         goal=goal,
         merged=find_merged(goal),
-        ever=ever,
+        ever=seen.ever,
         span=span,
         control=make_control(span, request.GET),
         steps=list(SeriesStep),

@@ -17,6 +17,7 @@ from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids
 from goals.reports.periods import load_periods
 from goals.reports.series import SeriesPoint, SeriesStep, load_series
+from times import EARLIEST
 
 FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
 UNITS: Final = {SeriesStep.HOUR: "Hour (UTC)", SeriesStep.DAY: "Day (UTC)", SeriesStep.WEEK: "Week from (UTC)"}
@@ -42,9 +43,12 @@ class GoalFiguresView:
         self.chart: Chart | None = None
         self.money_chart: Chart | None = None
         self.annotations: list[tuple[str, str]] = []
+        self.ever = NONE
         if self.trouble:
             return
-        figures = [found[goal.pk] for found in load_figures(site, [goal], range_)]
+        periods = [*range_.periods, (EARLIEST, None)]
+        loaded = load_periods(site.pk, [goal], periods, zone=zone_of(site))
+        *figures, self.ever = [found[goal.pk] for found in loaded]
         self.currencies = sorted({currency for each in figures for currency in each.revenue})
         wanted = (currency, site.default_currency, *self.currencies)
         self.currency = next((each for each in wanted if each in self.currencies), "")
@@ -62,11 +66,6 @@ class GoalFiguresView:
         self.chart = draw_conversions(site, goal, series, range_, marks=marks)
         if self.currency:
             self.money_chart = draw_revenue(site, series, range_, self.currency, marks=marks)
-
-
-def load_figures(site: Site, goals: Sequence[Goal], range_: Range) -> list[dict[int, GoalFigures]]:
-    """Return the figures of goals in a range, and those in the compared period if there is one. Three queries."""
-    return load_periods(site.pk, goals, range_.periods, zone=zone_of(site))
 
 
 def load_goal_series(goal: Goal, range_: Range) -> GoalSeries:

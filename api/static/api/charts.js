@@ -1,4 +1,4 @@
-// Charts: <figure><div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": "", "role": ""}], "stacked": true}'></canvas></div></figure>
+// Charts: <figure><div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": "", "role": ""}], "stacked": true}'></canvas></div></figure>.
 // Drawn with Chart.js (pages/chart_scripts.html). Series differ by pattern of line and by shade, not by colour alone. The compared period is a pale line, and the
 // last step is dashed while it is not over. Arrow keys read the steps.
 "use strict";
@@ -152,6 +152,11 @@
   };
 
   const drawAll = () => {
+    for (const [canvas, chart] of drawn) {
+      if (canvas.isConnected) continue;
+      chart.destroy();
+      drawn.delete(canvas);
+    }
     document.querySelectorAll("canvas[data-chart]").forEach(draw);
     document.querySelectorAll("[data-picture]").forEach((button) => (button.hidden = false));
   };
@@ -160,6 +165,7 @@
     new MutationObserver(drawAll).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   });
+  document.addEventListener("gp:renewed", drawAll); // refresh.js
   addEventListener("keydown", read);
   addEventListener("click", (event) => {
     const button = event.target.closest("[data-picture]");

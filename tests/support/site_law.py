@@ -29,6 +29,7 @@ COMMON_TABLES: Final = {
     "api_managementtoken": "opens several sites",
     "api_managementtoken_sites": "finds the sites of a token",
     "api_membership": "finds the sites of a person",
+    "api_profile": "what a person chose for all sites",
     "api_keyfingerprint": "one row of the installation",
     "api_heartbeat": "processes of the installation",
     "api_databaseclock": "one row of the installation",

@@ -156,6 +156,6 @@ def test_home__what_needs_a_person__leads_to_where_it_is_mended(troubled: Place,
     sources = f"/admin/s/{site.sitecode}/settings/sources/"
 
     for sentence in ("“Off” is disabled", "No events from “Silent”", "are double-counting"):
-        (note,) = [note for note in re.findall(r"<p class=\"gp-note.*?</p>", text) if escape(sentence) in note]
+        (note,) = [note for note in re.findall(r"<li class=\"gp-note.*?</li>", text) if escape(sentence) in note]
         assert sources in note
     assert outcome(owner.get(sources)) == "allowed"

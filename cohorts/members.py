@@ -149,7 +149,7 @@ def find_members(
     if of == "group":
         paths = _paths_of(of, company_is_group=company_is_group)
     asked = {"site": site_id, "name": name, "kind": after[0] if after else 0, "value": after[1] if after else ""}
-    asked["sought"] = value
+    asked |= {"sought": value, "sought_json": _as_scalar(value)}
     seed = f"""
         SELECT * FROM (
             SELECT id, kind, value, parent_kind, parent_value, {SIZE} AS size,
@@ -191,7 +191,11 @@ _SAID: Final = {
 # True for an identity that is in by itself. A person who is in has at least one such identity.
 _CANDIDATE: Final = {
     "personas": "registers #> ARRAY['personas', %(name)s, '3'] = 'true'",
-    "traits": "registers #>> ARRAY['traits', %(name)s, '3'] = %(sought)s",
+    # A text, also in a list; a number or a boolean, also in a list. Of an object, more than those that say so.
+    "traits": """
+        (registers #> ARRAY['traits', %(name)s, '3'] ? %(sought)s
+         OR registers #> ARRAY['traits', %(name)s, '3'] @> %(sought_json)s::jsonb)
+    """,
     "group": """
         CASE WHEN registers ? 'group' THEN registers #>> '{group,3}' = %(name)s
              ELSE %(company)s AND position(trim('"' FROM to_jsonb(%(name)s::text)::text)
@@ -209,6 +213,14 @@ def _says_so(registers: merge.Registers, of: Of, name: str, value: str) -> bool:
     if "group" in registers:
         return bool(registers["group"][3] == name)
     return company_id({trait: register[3] for trait, register in registers.get("traits", {}).items()}) == name
+
+
+def _as_scalar(value: str) -> str | None:
+    """Return a text as JSON if it is a number or a boolean, otherwise None. Pure."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(value, type=bool | int | float)).decode()
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
 
 
 _NO_VALUE: Final[merge.Register] = [0, 0, "", None]

@@ -27,7 +27,8 @@ PAGE: Final = 50
 LOOK: Final = 1_000  # events that are read at a time
 MOST_SEARCHED: Final = 6_000  # events
 NEWEST: Final = f"""
-SELECT {COLUMNS}, (SELECT b.body FROM api_messagebody b WHERE b.site_id = %(site)s AND b.id = m.id)
+SELECT {COLUMNS}, CASE WHEN m.size <= {LIST_BYTES}
+                       THEN (SELECT b.body FROM api_messagebody b WHERE b.site_id = %(site)s AND b.id = m.id) END
   FROM (
     SELECT * FROM api_message WHERE site_id = %(site)s AND (%(before)s::bigint IS NULL OR id < %(before)s)
      ORDER BY id DESC LIMIT {LOOK}
@@ -52,8 +53,11 @@ class PeopleFilter:
         return not (self.text or self.segment or self.persona or self.group or self.trait)
 
     def passes(self, row: PersonRow) -> bool:
-        """Return True if a person passes, of the segment and the text apart. Pure."""
-        return (
+        """Return True if a person passes, of the segment and the text apart. Pure.
+
+        A large person passes, because its facts were not read.
+        """
+        return row.is_large or (
             (not self.persona or self.persona in row.personas)
             and (not self.group or self.group == row.group)
             and (not self.trait or self.value in as_texts(row.traits.get(self.trait)))
@@ -92,6 +96,7 @@ class PeoplePage:
     rows: list[PersonRow]
     next: PeoplePlace | None
     is_recent: bool = False  # in the order in which they were last seen
+    is_cut: bool = False  # a text finds more identifiers than search.MOST_FOUND, which were not read
 
 
 def find_page(site: Site, wanted: PeopleFilter, place: PeoplePlace, *, now: datetime, limit: int = PAGE) -> PeoplePage:
@@ -136,11 +141,7 @@ def _read_ids(site: Site) -> Iterator[list[str]]:
         with connection.cursor() as cursor:
             cursor.execute(NEWEST, {"site": site.pk, "before": before})
             rows = cursor.fetchall()
-        seen = [
-            glance(StoredMessage.of_row(row), config)
-            for row in rows
-            if row[-1] is not None and len(row[-1]) <= LIST_BYTES
-        ]
+        seen = [glance(StoredMessage.of_row(row), config) for row in rows if row[-1] is not None]
         yield list(dict.fromkeys(each.id for each in seen if each.id and each.id_field != "groupId"))
         if len(rows) < LOOK:
             return
@@ -148,13 +149,13 @@ def _read_ids(site: Site) -> Iterator[list[str]]:
 
 
 def _search(site: Site, wanted: PeopleFilter, *, now: datetime) -> PeoplePage:
-    keys = search.find_keys(site.pk, wanted.text)
-    rows = [row for row in load_person_rows(site, keys) if wanted.passes(row)]
+    keys = search.find_keys(site.pk, wanted.text, limit=search.MOST_FOUND + 1)
+    rows = [row for row in load_person_rows(site, keys[: search.MOST_FOUND]) if wanted.passes(row)]
     if wanted.segment is not None:
         page = listing.find_members(wanted.segment, {row.id: (row.kind, row.value) for row in rows}, now=now)
         found = {member.identity_id for member in page.members}
         rows = [row for row in rows if row.id in found]
-    return PeoplePage(rows, None)
+    return PeoplePage(rows, None, is_cut=len(keys) > search.MOST_FOUND)
 
 
 def _find_candidates(

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from api.insight import people_pages, person_rows
@@ -119,6 +120,59 @@ def test_list__of_a_person_with_many_identifiers__has_the_identifier_alone(
     monkeypatch.setattr(person_rows, "MOST_IDENTITIES", 2)
     ada = rows_of(viewer)[1]
     assert (ada.value, ada.label, ada.is_large) == ("ada-king", "ada-king", True)
+    assert [row.value for row in rows_of(viewer, group="acme")] == ["ada-king"]
+    export = text_of(browser_of(world.site, "editor").get(address("people/export/?group=acme")))
+    (line,) = csv.DictReader(StringIO(export.removeprefix("\ufeff")))
+    assert (line["id"], line["conversions"]) == ("ada-king", "")
+
+
+@pytest.mark.parametrize(
+    ("stored", "value"),
+    [(["basic", "pro"], "pro"), ([1.5, 2], "1.5"), (1.50, "1.5"), ([True], "true"), ("1.50", "1.50")],
+)
+def test_list__with_a_value_of_a_trait__finds_it_as_pages_show_it(
+    world: World, viewer: Client, stored: Any, value: str
+) -> None:
+    world.identify(userId="u-1", traits={"plan": stored})
+    world.identify(userId="u-2", traits={"plan": {"pro": 1, "1.5": 2}})
+    assert [row.value for row in rows_of(viewer, trait="plan", value=value)] == ["u-1"]
+
+
+def test_list__of_a_trait_without_a_value__asks_for_one(world: World, viewer: Client) -> None:
+    send_ada(world)
+    assert "Enter a value of the trait" in text_of(viewer.get(address("people/"), {"trait": "plan"}))
+
+
+def test_search__that_finds_more_than_it_reads__says_so(
+    world: World, viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cohorts.search.MOST_FOUND", 3)
+    said = "Only the first 3 identifiers"
+    world.send(*(world.event(at=number, userId=f"user-{number}") for number in range(3)))
+    assert said not in text_of(viewer.get(address("people/"), {"q": "user", "persona": "vip"}))
+    world.send(world.event("track", at=9, userId="user-3", **ENTERED))
+    for query in ({"q": "user", "persona": "vip"}, {"q": "user"}):
+        assert said in text_of(viewer.get(address("people/"), query))
+
+
+def test_filter__of_a_persona_beyond_those_offered__stays_chosen(
+    world: World, viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_ada(world)
+    monkeypatch.setattr("api.pages.people.people_list.MOST_OFFERED", 0)
+    assert "<option selected>vip</option>" in text_of(viewer.get(address("people/"), {"persona": "vip"}))
+
+
+def test_newest_events__with_a_large_body__do_not_read_it(world: World, viewer: Client) -> None:
+    world.send(
+        world.event("track", event="Bought", userId="large", properties={"text": "x" * 100_000}),
+        world.event("track", at=1, event="Bought", userId="small"),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(people_pages.NEWEST, {"site": world.site.pk, "before": None})
+        bodies = [row[-1] for row in cursor.fetchall()]
+    assert [body is None for body in bodies] == [False, True]
+    assert [row.value for row in rows_of(viewer)] == ["small"]
 
 
 def test_export__of_people__has_all_who_pass_and_no_formula(

@@ -58,7 +58,7 @@ def list_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     wanted = read_filter(site, query)
     place = PeoplePlace.of(query.values)
     page = find_page(site, wanted, place, now=timezone.now())
-    if wanted.text and len(page.rows) == 1 and wanted == PeopleFilter(text=wanted.text):
+    if len(page.rows) == 1 and not page.is_cut and wanted.text and wanted == PeopleFilter(text=wanted.text):
         return redirect(page_of(site, "person", page.rows[0].value))
     kept = {name: query.raw(name) for name in FILTERS if query.values[name]}
     return show(
@@ -156,7 +156,7 @@ def make_cells(row: PersonRow) -> list[Any]:
         row.kind.label,
         *(as_text(text) for text in (row.value, row.name, row.email, row.username, row.group, ", ".join(row.personas))),
         f"{seen.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if seen else "",
-        row.conversions,
+        "" if row.is_large else row.conversions,
     ]
 
 

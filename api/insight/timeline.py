@@ -22,11 +22,14 @@ from api.models import Site
 from api.models.message_rows import find_by_keys
 from cohorts.models import Identity
 from cohorts.queries import visitor_codes
+from times import EARLIEST, RESOLUTION
 
 PAGE: Final = 50
 SEARCHED_EVENTS: Final = 5_000  # of the site, for those that name the person
 SEARCHED_BYTES: Final = 8_388_608  # of their bodies
+MOST_SPELLED: Final = 200  # identifiers of the person, each of which every body is searched for
 MOST_EVENTS: Final = 200  # of the person
+MOST_SKIPPED: Final = 1_000  # moments of one time
 SHOWN_NAME: Final = 200  # characters of an event's name
 
 
@@ -78,6 +81,7 @@ class TimelinePage:
 
     moments: list[Moment]
     next: TimelinePlace | None
+    is_cut: bool = False  # the next page leaves out moments with the time of the last one
 
 
 # An index that ends with the time finds each kind. Only exposures have none, because a visitor has few.
@@ -129,7 +133,7 @@ SELECT 'persona', f.occurred_at, lpad(f.position::text, 10, '0') || ' ' || f.mes
              LIMIT {MOST_FACTS}) AS f
   ) AS f
   JOIN cohorts_persona p ON p.site_id = %(site)s AND p.id = f.persona_id
- WHERE f.was_member IS DISTINCT FROM f.is_member
+ WHERE coalesce(f.was_member, false) <> f.is_member
    AND f.occurred_at <= coalesce(%(before)s, 'infinity'::timestamptz)
 """
 SEGMENTS: Final = """
@@ -195,6 +199,9 @@ def load_timeline(
         return TimelinePage(_with_events(site, page), None)
     last = page[-1].at
     listed = sum(moment.at == last for moment in moments[: first + limit])
+    if listed > MOST_SKIPPED:
+        following = TimelinePlace(last - RESOLUTION, 0) if last > EARLIEST else None
+        return TimelinePage(_with_events(site, page), following, is_cut=True)
     return TimelinePage(_with_events(site, page), TimelinePlace(last, listed))
 
 
@@ -237,8 +244,8 @@ def _load_stored(
 
 
 def _find_events(site: Site, person: Person, *, before: datetime | None) -> Iterator[Moment]:
-    """Yield the events that name the person, among the site's newest. One query."""
-    ids = set(person.values)
+    """Yield those of the newest events that name one of the first MOST_SPELLED identifiers. One query."""
+    ids = set(person.values[:MOST_SPELLED])
     with connection.cursor() as cursor:
         cursor.execute(
             EVENTS,

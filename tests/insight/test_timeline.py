@@ -8,6 +8,7 @@ import pytest
 from api.insight import timeline
 from api.insight.people import look_up
 from api.insight.timeline import Moment, MomentKind, TimelinePlace, load_timeline
+from api.models import Message
 from goals.models import Goal
 from tests.support.ada import ENTERED, EXITED, send_ada
 from tests.support.messages import forget_messages
@@ -126,6 +127,41 @@ def test_timeline__of_some_kinds__has_those_alone(ada: World) -> None:
         found = moments_of(ada, "ada-king", kinds=frozenset({kind}))
         assert {each.kind for each in found} <= {kind}
         assert found == [each for each in moments_of(ada, "ada-king") if each.kind == kind]
+
+
+def test_timeline__of_an_exit_without_an_entrance__says_no_change(world: World) -> None:
+    world.send(world.event("track", userId="ada-king", **EXITED))
+    assert [each.kind for each in moments_of(world, "ada-king")] == [MomentKind.EVENT]
+
+
+def test_timeline__of_a_person_with_many_identifiers__searches_events_for_the_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "MOST_SPELLED", 1, raising=False)
+    for number in range(3):
+        world.send(world.event("identify", at=number, userId="u-1", anonymousId=f"a-{number}", traits={"age": number}))
+    world.send(*(world.event("track", at=9, userId=None, anonymousId=f"a-{number}", event=None) for number in range(3)))
+    found = moments_of(world, "u-1", kinds=frozenset({MomentKind.EVENT}))
+    assert 0 < len(found) < 6
+
+
+def test_timeline__of_very_many_moments_of_one_time__goes_on_before_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "MOST_SKIPPED", 3)
+    world.send(
+        world.event("track", at=1, event="First", userId="ada-king"),
+        *(world.event("track", at=2, event="Bought", userId="ada-king") for _ in range(8)),
+    )
+    moments = walk(world, "ada-king", limit=2)
+    assert [each.at for each in moments] == [at(2)] * 4 + [at(1)]
+
+
+def test_page__of_a_person_with_a_queued_event__says_queued(world: World) -> None:
+    world.send(world.event("identify", userId="ada-king", traits={"age": 36}))
+    Message.objects.update(status=Message.Status.PENDING)
+    page = text_of(browser_of(world.site, "viewer").get(address("people/person/"), {"id": "ada-king"}))
+    assert '<span class="gp-badge">queued</span>' in page
 
 
 def test_timeline__of_another_person__has_none_of_it(ada: World) -> None:

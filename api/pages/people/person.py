@@ -14,7 +14,15 @@ from django.utils.http import urlencode
 from api.insight import people, person_visits, segments
 from api.insight.export import export
 from api.insight.person_rows import describe_person
-from api.insight.timeline import SEARCHED_EVENTS, Moment, MomentKind, TimelinePlace, load_timeline
+from api.insight.timeline import (
+    MOST_SKIPPED,
+    MOST_SPELLED,
+    SEARCHED_EVENTS,
+    Moment,
+    MomentKind,
+    TimelinePlace,
+    load_timeline,
+)
 from api.models import Role, Site
 from api.models.audit import write_audit
 from api.pages.access import show, site_page
@@ -28,7 +36,6 @@ from cohorts.segments.conditions import Conditions
 from cohorts.segments.listing import load_segments
 from cohorts.segments.sentences import describe
 
-MOST_SKIPPED: Final = 1_000  # moments of one time
 LABELS: Final = {
     MomentKind.CONVERSION: "Conversions",
     MomentKind.EVENT: "Other events",
@@ -92,6 +99,8 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         limits={**merge.MOST_VALUES, "history": MOST_HISTORY},
         large_bytes=LARGE_BYTES,
         searched=SEARCHED_EVENTS,
+        most_skipped=MOST_SKIPPED,
+        most_spelled=MOST_SPELLED,
         keys=list(full),
         documents=[("Without a token", _format_json(public)), ("With a token", _format_json(full))],
         most_characters=SHOWN,

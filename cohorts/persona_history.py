@@ -58,13 +58,13 @@ class PersonaChanges:
 def count_changes(
     site_id: int, persona_ids: Sequence[int], *, since: datetime, most: int = MOST_IN_LIST
 ) -> dict[int, PersonaChanges]:
-    """Return the entries and exits of each persona since a time, of its newest `most` facts. One query."""
+    """Return the entries and exits of each persona since a time, of its newest `most` facts and one more. One query."""
     with connection.cursor() as cursor:
-        cursor.execute(CHANGES, {"site": site_id, "personas": list(persona_ids), "since": since, "most": most})
+        cursor.execute(CHANGES, {"site": site_id, "personas": list(persona_ids), "since": since, "most": most + 1})
         rows = cursor.fetchall()
     found = {}
     for persona in persona_ids:
         own = [row for row in rows if row[0] == persona]
         days = [(day, entered, left) for _, day, entered, left, _ in own if entered or left]
-        found[persona] = PersonaChanges(days, is_complete=sum(row[4] for row in own) < most)
+        found[persona] = PersonaChanges(days, is_complete=sum(row[4] for row in own) <= most)
     return found

@@ -100,7 +100,8 @@ class Groups(APIView):
         groups = names.in_order(Group.objects.filter(site=site).defer("registers"), "group_id")
         page, headers = read_page(groups, query)
         summaries = queries.load_group_summaries(site.pk, [group.pk for group in page])
-        sizes, is_complete = members.sizes(site.pk, "group", company_is_group=site.company_is_group)
+        company_is_group = site.company_is_group
+        sizes, is_complete = members.sizes(site.pk, "group", company_is_group=company_is_group) if page else ({}, True)
         shaped = [
             {
                 "id": group.group_id,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from cohorts.models import Persona
+from cohorts.models import Persona, PersonaFact
 from cohorts.persona_history import count_changes
 from tests.support.pages import address, browser_of, text_of
 from tests.support.people import audience
@@ -64,6 +64,10 @@ def test_changes__of_a_persona__count_turns_since_a_time(world: World) -> None:
     assert (changes.entered, changes.left, changes.change, changes.is_complete) == (3, 2, 1, True)
     few = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), most=2)[vip]
     assert not few.is_complete
+    read = PersonaFact.objects.filter(persona=vip, occurred_at__gte=START - timedelta(days=28)).count()
+    for most, is_complete in ((read - 1, False), (read, True)):
+        found = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), most=most)[vip]
+        assert found.is_complete is is_complete
 
 
 def test_personas__in_the_list__have_size_and_change(world: World, viewer: Client) -> None:

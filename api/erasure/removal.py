@@ -22,6 +22,7 @@ from sessions import is_older_writer_at_work
 from site_rows import delete_row, lock_first
 
 CHUNK: Final = 5_000
+MOST_WAITING: Final = 20  # removals that a sweep passes over
 LOOKUPS_LAST: Final = timedelta(seconds=10)  # processes remember deleted keys for 5 s (api.http.credentials)
 
 # The tables of a site that may be large, in the order in which they are emptied, each with its rows of the site. The
@@ -133,17 +134,28 @@ def count_rows(site: Site) -> dict[str, int]:
 
 
 def sweep(*, now: datetime) -> bool:
-    """Do one step of the oldest unfinished removal that no other worker has locked. Return True if there was one."""
+    """Do one step of the oldest unfinished removal that no other worker has locked and that need not wait.
+
+    Return True if there was one among the oldest MOST_WAITING.
+    """
+    rows = Removal.objects.filter(finished_at=None).select_related("site").order_by("pk")
+    waiting: list[int] = []
     with transaction.atomic():
-        removal = lock_first(Removal.objects.filter(finished_at=None).select_related("site").order_by("pk"))
-        if removal is None:
-            return False
-        match removal.of:
-            case Removal.Of.SITE:
-                return _step_site(removal, now=now)
-            case Removal.Of.SEGMENT:
-                return _step_segment(removal, now=now)
-        return _step_members(removal, now=now)
+        while len(waiting) < MOST_WAITING and (removal := lock_first(rows.exclude(pk__in=waiting))) is not None:
+            if _step(removal, now=now):
+                return True
+            waiting.append(removal.pk)
+    return False
+
+
+def _step(removal: Removal, *, now: datetime) -> bool:
+    """Do one step of a removal. Return False if it waits."""
+    match removal.of:
+        case Removal.Of.SITE:
+            return _step_site(removal, now=now)
+        case Removal.Of.SEGMENT:
+            return _step_segment(removal, now=now)
+    return _step_members(removal, now=now)
 
 
 def _begin(site: Site, of: Removal.Of, name: str, *, by: str, now: datetime) -> Removal:

@@ -211,6 +211,21 @@ def test_site__being_removed__takes_nothing_in(admin: Client, site: Site, world:
     assert world.post(world.event()).status_code in {401, 403}
 
 
+def test_removal__that_waits__lets_the_others_go_on(site: Site) -> None:
+    now = datetime.now(UTC)
+    waiting = Removal.objects.create(
+        site=site, of=Removal.Of.SEGMENT, name="gone", number=1, removed_by="owner", created_at=now
+    )
+    persona = removal.remove_persona(Persona.objects.get(name="vip"), by="owner", now=now)
+
+    for _ in range(20):
+        removal.sweep(now=now)
+
+    persona.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (waiting.finished_at, persona.finished_at) == (None, now)
+
+
 @pytest.mark.parametrize("who", ["owner", "viewer", "outsider"])
 def test_site__for_who_is_no_administrator__stays(site: Site, who: str) -> None:
     assert remove(browser_of(site, who), site).status_code in {200, 403, 404}

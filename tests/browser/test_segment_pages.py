@@ -68,7 +68,7 @@ def test_segment__built_in_a_browser__holds_whom_its_preview_showed(shop: Shop, 
 
 def test_segment__built_without_scripts__is_the_same(shop: Shop, browser: Browser) -> None:
     send_people(shop)
-    with at_desk(browser, shop, role="editor") as desk:  # the theme's sign-in needs scripts
+    with at_desk(browser, shop, role="editor") as desk:
         signed_in = desk.page.context.storage_state()
         page = browser.new_context(java_script_enabled=False, storage_state=signed_in).new_page()
         page.goto(f"{desk.base}segments/new/")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
 from django.db.models import F, Model, QuerySet, Subquery
-from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -39,6 +39,8 @@ def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
         def page(request: HttpRequest, sitecode: str, **parts: Any) -> HttpResponseBase:
             user = request.user
             if not user.is_authenticated or not user.is_active:
+                if request.headers.get("HX-Request"):  # a part of a page: the whole page leads to the sign-in
+                    return HttpResponse(headers={"HX-Refresh": "true"})
                 return redirect_to_login(request.get_full_path(), "/admin/login/")
             site = find_site(request, sitecode)
             if site is None:

@@ -64,6 +64,18 @@ def test_keys__outside_fields__lead_to_pages_and_rows(shop: Shop, browser: Brows
         page.wait_for_url(desk.base)
 
 
+def test_keys__typed_quickly__open_nothing_that_was_not_asked_for(shop: Shop, browser: Browser) -> None:
+    with at_desk(browser, shop, role="editor") as desk:
+        page = desk.page
+        page.goto(f"{desk.base}goals/")
+        page.keyboard.press("e")  # no g before it
+        page.keyboard.press("Control+k")
+        expect(page.get_by_role("option", name="Home")).to_have_attribute("aria-selected", "true")
+        page.keyboard.type("segments")
+        page.keyboard.press("Enter")  # before its results are there
+        page.wait_for_url(lambda url: url == f"{desk.base}segments/" or url.endswith("/search/?q=segments"))
+
+
 def test_search__without_scripts__is_a_page(shop: Shop, browser: Browser) -> None:
     with at_desk(browser, shop, role="viewer", java_script_enabled=False) as desk:
         page = desk.page

@@ -64,7 +64,7 @@ def test_pages__full__refuse_with_a_page_and_the_api_with_json(world: World, sig
     assert [each.status_code for each in (page, form, api)] == [503, 503, 503]
     assert {each.headers["retry-after"] for each in (page, form, api)} == {"2"}
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "api/alone.css" in page.text
+    assert "api/frame.css" in page.text
     assert "Nothing was changed" in page.text
     assert 'http-equiv="refresh" content="2"' in page.text
     assert "refresh" not in form.text  # it would be asked for as a page
@@ -86,7 +86,7 @@ def test_everything_of_django__full__holds_no_event_no_read_no_health_no_file(wo
             world.get("common"),
             world.client.get("/health/live"),
             world.client.get("/health/ready"),
-            world.client.get("/static/api/alone.css"),
+            world.client.get("/static/api/frame.css"),
         ]
         assert [each.status_code for each in answers] == [200] * 6
         assert world.client.get("/nothing").status_code == 404

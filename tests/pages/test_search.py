@@ -58,6 +58,12 @@ def test_search__by_a_script__answers_options_without_the_frame(place: Place, en
     assert part.count('role="option"') == part.count("<a ") == len(links_of(part))
 
 
+def test_search__by_a_script_after_the_session_ended__reloads_the_page(place: Place) -> None:
+    answer = Client().get(f"{SEARCH}?q=goals", headers={"HX-Request": "true"})
+
+    assert (answer.status_code, answer.headers["HX-Refresh"], answer.content) == (200, "true", b"")
+
+
 @pytest.mark.parametrize("role", [*Role.values, "superuser"])
 def test_search__for_pages_and_actions__lists_what_the_role_allows(place: Place, enter: Enter, role: str) -> None:
     browser = enter(role)

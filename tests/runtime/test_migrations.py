@@ -8,8 +8,10 @@ from django.core.management import call_command
 from api.checks.run import verify
 from api.models import Alert, AuditEntry, Message, Site
 from api.models.audit import write_audit
+from api.models.removals import Removal
+from cohorts.segment_tables import SegmentMember
 from tests.support.ada import send_ada
-from tests.world import World
+from tests.world import START, World
 
 EARLIER = {"cohorts": "0003", "api": "0011", "goals": "0005"}  # before persona histories and programs in the audit log
 
@@ -42,3 +44,16 @@ def test_migrations__back_and_forward__keep_what_both_know(newest: World) -> Non
     Message.objects.update(status="pending", reason="", digested_at=None)  # as manage.py verify advises
     newest.digest()
     assert [report for report in verify() if report.found] == []
+
+
+def test_migrations__back_with_a_removed_segment__leave_nothing_to_an_older_worker(newest: World) -> None:
+    removal = Removal.objects.create(site=newest.site, of=Removal.Of.SEGMENT, name="Pros", number=7, removed_by="a", created_at=START)
+    for segment in (removal.number, 8):
+        SegmentMember.objects.create(
+            site=newest.site, segment_id=segment, identity_id=1, version=1, is_member=True, since=START
+        )
+
+    call_command("migrate", "api", "0062", verbosity=0)
+
+    assert not Removal.objects.exists()
+    assert list(SegmentMember.objects.values_list("segment", flat=True)) == [8]

@@ -31,6 +31,7 @@ addEventListener("DOMContentLoaded", () => {
   };
 
   found.addEventListener("htmx:afterSwap", () => choose(options()[0]));
+  field.addEventListener("input", () => choose()); // what is chosen was found for the text before
   palette.addEventListener("click", (event) => {
     if (event.target === palette) palette.close(); // the backdrop
   });
@@ -60,7 +61,7 @@ addEventListener("DOMContentLoaded", () => {
     all[place < 0 ? (by > 0 ? 0 : all.length - 1) : Math.min(Math.max(place + by, 0), all.length - 1)]?.focus();
   };
 
-  let afterG = 0;
+  let afterG = -Infinity;
   addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
@@ -69,9 +70,9 @@ addEventListener("DOMContentLoaded", () => {
       return;
     }
     const isTyping = event.target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable], dialog[open]");
-    if (event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTyping) return;
     if (event.timeStamp - afterG < 1500) {
-      afterG = 0;
+      afterG = -Infinity;
       const link = document.querySelector(`#menu a[data-key="${CSS.escape(event.key)}"]`);
       if (link) {
         event.preventDefault();

@@ -21,7 +21,7 @@ SERIES_OF_HOURS: Final = read_query("reports/series_of_hours")
 class SeriesStep(StrEnum):
     HOUR = "hour"
     DAY = "day"
-    WEEK = "week"  # from Monday
+    WEEK = "week"
 
 
 LENGTHS: Final = {
@@ -46,13 +46,16 @@ class SeriesPoint:
         return self.conversions if goal.has_multiple_conversions else self.visits
 
 
-def load_series(goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep) -> list[SeriesPoint]:
+def load_series(
+    goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep, first_weekday: int = 0
+) -> list[SeriesPoint]:
     """Return the steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
+    Weeks begin on `first_weekday`, 0 for Monday.
     Raises ValueError for more than MOST_POINTS. Two queries. They read the kept totals of days; the conversions for
     hours; the time of every conversion, too, if others are merged into the goal.
     """
-    starts = list_step_starts(begin, end, step)
+    starts = list_step_starts(begin, end, step, first_weekday=first_weekday)
     if not starts:
         return []
     members = load_member_ids(goal.site_id, [goal])[goal.pk]
@@ -61,6 +64,7 @@ def load_series(goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep)
         "goals": members,
         "is_of_several": len(members) > 1,
         "step": step,
+        "length": LENGTHS[step],
         "since": starts[0],
         "until": starts[-1] + LENGTHS[step],
         "visit_gap": VISIT_GAP,
@@ -74,13 +78,13 @@ def load_series(goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep)
     return [points.get(start, SeriesPoint(start)) for start in starts]
 
 
-def list_step_starts(begin: datetime, end: datetime, step: SeriesStep) -> list[datetime]:
+def list_step_starts(begin: datetime, end: datetime, step: SeriesStep, *, first_weekday: int = 0) -> list[datetime]:
     """Return when the steps of a series begin. Pure. Raises ValueError for more than MOST_POINTS."""
     start = begin.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if step != SeriesStep.HOUR:
         start = start.replace(hour=0)
     if step == SeriesStep.WEEK:
-        start -= timedelta(days=start.weekday())
+        start -= timedelta(days=(start.weekday() - first_weekday) % 7)
     length = LENGTHS[step]
     count = max(0, -((start - end) // length))
     if count > MOST_POINTS:

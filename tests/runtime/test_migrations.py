@@ -47,7 +47,9 @@ def test_migrations__back_and_forward__keep_what_both_know(newest: World) -> Non
 
 
 def test_migrations__back_with_a_removed_segment__leave_nothing_to_an_older_worker(newest: World) -> None:
-    removal = Removal.objects.create(site=newest.site, of=Removal.Of.SEGMENT, name="Pros", number=7, removed_by="a", created_at=START)
+    removal = Removal.objects.create(
+        site=newest.site, of=Removal.Of.SEGMENT, name="Pros", number=7, removed_by="a", created_at=START
+    )
     for segment in (removal.number, 8):
         SegmentMember.objects.create(
             site=newest.site, segment_id=segment, identity_id=1, version=1, is_member=True, since=START

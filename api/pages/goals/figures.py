@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from api.insight.annotations import find_annotations
@@ -54,7 +55,7 @@ class GoalFiguresView:
         self.currency = next((each for each in wanted if each in self.currencies), "")
         self.cards = make_cards(goal, figures, self.currency)
         try:
-            series = load_goal_series(goal, range_)
+            series = load_goal_series(site, goal, range_)
         except ValueError:
             self.trouble = "Too many points for one chart: choose a longer step or a shorter period."
             return
@@ -68,19 +69,19 @@ class GoalFiguresView:
             self.money_chart = draw_revenue(site, series, range_, self.currency, marks=marks)
 
 
-def load_goal_series(goal: Goal, range_: Range) -> GoalSeries:
+def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:
     """Return a goal's curve in a range with the one before. Raises ValueError for too many points.
 
     One query if the chart has room for all that is between them, otherwise two.
     """
-    compared, step = range_.compared, range_.step
+    compared, load = range_.compared, partial(load_series, goal, step=range_.step, first_weekday=site.first_weekday)
     if compared is None:
-        return GoalSeries(load_series(goal, begin=range_.begin, end=range_.end, step=step), ())
+        return GoalSeries(load(begin=range_.begin, end=range_.end), ())
     try:
-        both = load_series(goal, begin=compared.begin, end=range_.end, step=step)
+        both = load(begin=compared.begin, end=range_.end)
     except ValueError:
-        points = load_series(goal, begin=range_.begin, end=range_.end, step=step)
-        before = load_series(goal, begin=compared.begin, end=compared.whole_end, step=step)
+        points = load(begin=range_.begin, end=range_.end)
+        before = load(begin=compared.begin, end=compared.whole_end)
     else:
         points = both[max(0, sum(point.begin <= range_.begin for point in both) - 1) :]
         before = [point for point in both if point.begin < compared.whole_end]

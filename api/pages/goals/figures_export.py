@@ -23,7 +23,7 @@ def export_figures(request: HttpRequest, site: Site, goal_id: int) -> HttpRespon
     if range_.trouble:
         return HttpResponse(range_.trouble, status=400, content_type="text/plain; charset=utf-8")
     try:
-        series = load_goal_series(goal, range_)
+        series = load_goal_series(site, goal, range_)
     except ValueError as error:
         return HttpResponse(str(error), status=400, content_type="text/plain; charset=utf-8")
     response = HttpResponse(BYTE_ORDER_MARK, content_type="text/csv; charset=utf-8")

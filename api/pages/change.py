@@ -9,6 +9,10 @@ from api.pages.charts import Tone
 FEW = 5  # a percentage of fewer says nothing
 
 
+def write_number(value: Decimal | float) -> str:
+    return f"{value:,}"
+
+
 @dataclass(frozen=True, slots=True)
 class FigureChange:
     """A change as people read it, and as a screen reader says it."""
@@ -18,8 +22,14 @@ class FigureChange:
     tone: Tone = ""
 
 
-def compare(now: float, before: float, *, is_better_if_more: bool | None = True) -> FigureChange:
-    """Return the change between two figures. It is in per cent only of FEW or more. Pure.
+def compare(
+    now: Decimal | float,
+    before: Decimal | float,
+    *,
+    is_better_if_more: bool | None = True,
+    write: Callable[[Decimal | float], str] = write_number,
+) -> FigureChange:
+    """Return the change between two figures. It is in per cent only of FEW or more, otherwise the difference. Pure.
 
     `is_better_if_more` gives the change its colour; it has none with None.
     """
@@ -28,12 +38,12 @@ def compare(now: float, before: float, *, is_better_if_more: bool | None = True)
     rises = now > before
     tone: Tone = "" if is_better_if_more is None else "good" if rises == is_better_if_more else "bad"
     sign, word = ("▲", "up") if rises else ("▼", "down")
-    if not before:
+    if not before and now > 0:
         return FigureChange("new", "new, none before", tone)
     if before < FEW:
-        difference = f"{abs(now - before):,.2f}".rstrip("0").rstrip(".")
+        difference = write(abs(now - before))  # type: ignore[operator]  # both are of one type
         return FigureChange(f"{sign} {difference}", f"{word} {difference}", tone)
-    share = abs(now - before) / before * 100
+    share = abs(float(now) - float(before)) / float(before) * 100
     size = f"{share:,.0f}" if share >= 1 else "under 1"
     return FigureChange(f"{sign} {size} %", f"{word} {size} %", tone)
 
@@ -49,10 +59,6 @@ class Card:
     help: str = ""
 
 
-def write_number(value: Decimal | float) -> str:
-    return f"{value:,}"
-
-
 def make_card(
     label: str,
     now: Decimal | float,
@@ -65,5 +71,5 @@ def make_card(
     """Return a figure beside that of the compared period, which is None without one. Pure."""
     if before is None:
         return Card(label, write(now), help=help_text)
-    change = compare(float(now), float(before), is_better_if_more=is_better_if_more)
+    change = compare(now, before, is_better_if_more=is_better_if_more, write=write)
     return Card(label, write(now), write(before), change, help_text)

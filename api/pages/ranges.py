@@ -212,8 +212,10 @@ def resolve_range(
     if chosen == Preset.CUSTOM:
         first, until = days.values["from"], days.values["to"]
         until = until or (max(today, first) if first else today)
-        first = first or until - timedelta(days=DAYS[Preset.FOUR_WEEKS] - 1)
+        first = first or max(FIRST_DAY, min(until, today) - timedelta(days=DAYS[Preset.FOUR_WEEKS] - 1))
         trouble = days.find_trouble_of_days(today) or find_trouble(first, until, now=today)
+        if trouble and days is before:  # of another site, whose day is a later one
+            return resolve_range(site, query, {"compare": compare}, now=now, default=default)
         if not trouble and until > today:
             note = f"To ({until}) is in the future. Showing days up to today, {today}."
             until = today
@@ -235,7 +237,7 @@ def make_control(range_: Range, query: QueryDict) -> RangeControl:
     kept = [
         (name, value)
         for name, values in query.lists()
-        if name not in {"range", "compare", "from", "to", *PLACES}
+        if name not in {"range", "compare", "from", "to", "step", *PLACES}
         for value in values
     ]
     days = {name: value for name, value in range_.parts.items() if name in {"from", "to"}}

@@ -51,7 +51,7 @@ def load_series(
 ) -> list[SeriesPoint]:
     """Return the steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
-    Weeks begin on `first_weekday`, 0 for Monday.
+    Weeks begin on `first_weekday`, 0 for Monday. They count no day outside of the period.
     Raises ValueError for more than MOST_POINTS. Two queries. They read the kept totals of days; the conversions for
     hours; the time of every conversion, too, if others are merged into the goal.
     """
@@ -65,10 +65,14 @@ def load_series(
         "is_of_several": len(members) > 1,
         "step": step,
         "length": LENGTHS[step],
+        "start": starts[0],
         "since": starts[0],
         "until": starts[-1] + LENGTHS[step],
         "visit_gap": VISIT_GAP,
     }
+    if step == SeriesStep.WEEK:
+        days = list_step_starts(begin, end, SeriesStep.DAY)
+        parameters |= {"since": days[0], "until": days[-1] + LENGTHS[SeriesStep.DAY]}
     with connection.cursor() as cursor:
         cursor.execute(SERIES_OF_HOURS if step == SeriesStep.HOUR else SERIES_OF_DAYS, parameters)
         points = {

@@ -2,14 +2,14 @@
 --
 -- begin of the step, conversions, visits that began, revenue by currency, cancellations
 WITH part AS (
-    SELECT date_bin(:length::interval, day::timestamp AT TIME ZONE 'UTC', :since::timestamptz) AS begin, conversions,
+    SELECT date_bin(:length::interval, day::timestamp AT TIME ZONE 'UTC', :start::timestamptz) AS begin, conversions,
            CASE WHEN :is_of_several THEN 0 ELSE visits END AS visits, cancellations, revenue
       FROM goals_goalday
      WHERE site_id = :site AND goal_id = ANY(:goals) AND day >= (:since::timestamptz AT TIME ZONE 'UTC')::date
            AND day < (:until::timestamptz AT TIME ZONE 'UTC')::date
      UNION ALL
     -- Visits of several goals do not add up.
-    SELECT date_bin(:length::interval, occurred_at, :since::timestamptz), 0, sum(visit), 0, '{}'
+    SELECT date_bin(:length::interval, occurred_at, :start::timestamptz), 0, sum(visit), 0, '{}'
       FROM (SELECT c.occurred_at,
                    coalesce(c.occurred_at >= lag(c.occurred_at) OVER visitor + :visit_gap::interval, true)::int AS visit
               FROM unnest(:goals::bigint[]) AS member (id)

@@ -11,6 +11,8 @@ WITH goal AS MATERIALIZED (
     SELECT goal.key, d.day, d.conversions, d.revenue
       FROM goal
       JOIN goals_goalday AS d ON d.site_id = :site AND d.goal_id = goal.id AND d.day >= :earliest::date
+     WHERE d.day >= :line_since::date
+           OR EXISTS (SELECT FROM period WHERE d.day >= period.first_day AND d.day < period.day_after)
 ), hit AS MATERIALIZED (  -- of the stretches that are no whole days
     SELECT edge.period, goal.key, c.revenue, c.currency, 1 AS conversions
       FROM unnest(:edge_periods::int[], :edge_begins::timestamptz[], :edge_ends::timestamptz[])

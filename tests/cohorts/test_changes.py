@@ -9,7 +9,9 @@ from cohorts.changes import ANONYMOUS, USER, Change, Link, LoadedIdentity, set_o
 from cohorts.ids import is_marker
 
 
-@pytest.mark.parametrize("owner", [make_marker(), f"{make_marker()}:12", "former", "erased:by ada"])
+@pytest.mark.parametrize(
+    "owner", [make_marker(), f"{make_marker()}:12", "former", "erased:by ada"], ids=["marker", "number", "user", "odd"]
+)
 def test_device__that_moves_to_another_user__was_linked_to_the_former_unless_that_is_erased(owner: str) -> None:
     device = LoadedIdentity(1, {"user": [1, 0, "m1", owner]})
     known = {(ANONYMOUS, "a1"): device, (USER, "u1"): LoadedIdentity(2, {})}

@@ -49,7 +49,7 @@ def test_series__of_a_goal_with_cancellations__subtracts_each_at_its_time(goal: 
 
 def test_figures__of_a_goal_with_cancellations__agree_with_its_series(goal: Goal) -> None:
     summary = summarise_goals(goal.site_id, [goal], now=NOW)[goal.pk]
-    (week,) = load_series(goal, begin=START - 2 * DAY, end=START - 2 * DAY + timedelta(seconds=1), step=SeriesStep.WEEK)
+    (week,) = load_series(goal, begin=START - 2 * DAY, end=START + timedelta(hours=1), step=SeriesStep.WEEK)
 
     day, month, ever = summary.last_24_hours, summary.last_30_days, summary.ever
     assert (day.conversions, day.visits, day.visitors, day.cancellations) == (1, 1, 1, 1)

@@ -78,6 +78,8 @@ def test_series__by_step__has_every_step(goal: Goal) -> None:
     assert [(point.begin.day, point.conversions, point.visits) for point in weeks] == [(16, 5, 4)]
     sundays = load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK, first_weekday=6)
     assert [(point.begin.day, point.conversions, point.visits) for point in sundays] == [(15, 1, 1), (22, 4, 3)]
+    (cut,) = load_series(goal, begin=START - timedelta(days=1), end=end, step=SeriesStep.WEEK)
+    assert (cut.begin.day, cut.conversions, cut.visits) == (16, 4, 3)  # without the day before
     with pytest.raises(ValueError, match="points"):
         load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR)
 

@@ -1,12 +1,13 @@
 """Ranges of pages: what addresses name, what they are compared with, and what a person chose last."""
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from django.http import QueryDict
 
 from api.models import Site
-from api.pages.change import compare
+from api.pages.change import compare, make_card
 from api.pages.ranges import Period, Preset, Range, make_control, resolve_range
 from goals.models import Goal
 from goals.reports.series import SeriesStep
@@ -122,11 +123,16 @@ def test_range__without_comparison__has_none() -> None:
         ("from=2026-11-29&to=2026-11-26", "From (2026-11-29) is after To (2026-11-26). Change one of the two."),
         ("from=2026-13-40", "From (“2026-13-40”) is not a date. Write 2026-11-27, for example."),
         ("range=custom&from=2026-11-29", "From (2026-11-29) is in the future. It is now 2026-11-27."),
+        ("to=1990-01-03", ""),
+        ("to=2199-01-01", ""),
     ],
 )
 def test_range__of_days_that_cannot_be__says_so(query: str, trouble: str) -> None:
-    assert resolve(query).trouble == trouble
-    assert resolve(query).compared is None
+    found = resolve(query)
+
+    assert found.trouble == trouble
+    assert not trouble or found.compared is None
+    assert resolve_range(SITE, QueryDict(), found.parts, now=NOW).trouble == ""
 
 
 def test_range__into_the_future__ends_today_and_says_so() -> None:
@@ -146,13 +152,24 @@ def test_range__that_an_address_leaves_out__is_the_last_one() -> None:
     assert other.parts == {"range": "today", "compare": "year"}
 
 
-@pytest.mark.parametrize("last", [{"range": "x"}, {"from": "x"}, {"range": "custom", "from": "9"}, {"compare": "7"}])
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"range": "x"},
+        {"from": "x"},
+        {"range": "custom", "from": "9"},
+        {"range": "custom", "from": "2026-11-28", "to": "2026-11-28"},
+        {"compare": "7"},
+    ],
+)
 def test_range__after_an_odd_last_one__still_has_days(last: dict[str, str]) -> None:
-    assert resolve_range(SITE, QueryDict(), last, now=NOW).begin <= NOW
+    found = resolve_range(SITE, QueryDict(), last, now=NOW)
+
+    assert (found.trouble, found.begin <= NOW) == ("", True)
 
 
 def test_control__of_a_page__keeps_its_filters_and_not_its_place() -> None:
-    query = QueryDict("by=trait&path=plan&before=2026&id=3&range=7d&tag=a&tag=b")
+    query = QueryDict("by=trait&path=plan&before=2026&id=3&range=7d&step=hour&tag=a&tag=b")
 
     control = make_control(resolve_range(SITE, query, {}, now=NOW), query)
 
@@ -176,6 +193,13 @@ def test_range__in_words__names_its_days(query: str, words: str) -> None:
     assert resolve(query).days == words
 
 
+def test_change__of_little_money__is_an_amount() -> None:
+    card = make_card("Revenue", Decimal("125.5"), Decimal("4.5"), write=lambda value: f"EUR {value:.2f}")
+
+    assert card.change is not None
+    assert (card.change.text, card.change.words) == ("▲ EUR 121.00", "up EUR 121.00")
+
+
 @pytest.mark.parametrize(
     ("now", "before", "text", "words"),
     [
@@ -187,6 +211,7 @@ def test_range__in_words__names_its_days(query: str, words: str) -> None:
         (7, 4, "▲ 3", "up 3"),
         (0, 4, "▼ 4", "down 4"),
         (3, 0, "new", "new, none before"),
+        (-3, 0, "▼ 3", "down 3"),
         (0, 0, "no change", "no change"),
         (9, 9, "no change", "no change"),
     ],

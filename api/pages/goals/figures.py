@@ -72,14 +72,16 @@ class GoalFiguresView:
 def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:
     """Return a goal's curve in a range with the one before. Raises ValueError for too many points.
 
-    One query if the chart has room for all that is between them, otherwise two.
+    One query if the chart has room for all that is between them, otherwise two; also for weeks, which may share one.
     """
     compared, load = range_.compared, partial(load_series, goal, step=range_.step, first_weekday=site.first_weekday)
     if compared is None:
         return GoalSeries(load(begin=range_.begin, end=range_.end), ())
     try:
-        both = load(begin=compared.begin, end=range_.end)
+        both = None if range_.step == SeriesStep.WEEK else load(begin=compared.begin, end=range_.end)
     except ValueError:
+        both = None
+    if both is None:
         points = load(begin=range_.begin, end=range_.end)
         before = load(begin=compared.begin, end=compared.whole_end)
     else:

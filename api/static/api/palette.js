@@ -31,7 +31,7 @@ addEventListener("DOMContentLoaded", () => {
   };
 
   found.addEventListener("htmx:afterSwap", () => choose(options()[0]));
-  field.addEventListener("input", () => choose()); // what is chosen was found for the text before
+  field.addEventListener("input", () => choose()); // the choice was found for the text before
   palette.addEventListener("click", (event) => {
     if (event.target === palette) palette.close(); // the backdrop
   });

@@ -25,8 +25,12 @@ Rank = str | int | Decimal | datetime | None
 COLUMNS: Final = MappingProxyType({"name": "sort_key", "created": "created_at"})
 COUNTS: Final = frozenset({"conversions24h", "conversions30d", "conversions", "visitors", "period"})
 RANKINGS: Final[Mapping[str, str]] = MappingProxyType(
-    {key: read_query(f"rankings/{key}") for key in (*sorted(COUNTS), "revenue", "periodRevenue", "lastConversion")}
+    {
+        key: read_query(f"rankings/{key}")
+        for key in (*sorted(COUNTS), "revenue", "periodRevenue", "revenueSince", "lastConversion")
+    }
 )
+OF_HOURS: Final = MappingProxyType({"period": "conversions24h", "periodRevenue": "revenueSince"})
 CURRENCIES: Final = read_query("rankings/currencies")
 ORDERINGS: Final = (
     *("name", "created"),
@@ -43,7 +47,7 @@ class GoalOrder:
     currency: str = ""  # of the revenue; empty for the currency of the most goals
     template: str = ""  # the site's, to order by names as pages show them; empty to order by the names themselves
     period: tuple[date, date] = (date.min, date.max)  # first and last day, as the totals of days are kept
-    since: datetime | None = None  # the beginning of a period of hours, for its conversions
+    since: datetime | None = None  # the beginning of a period of hours, which has no whole days
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def _rank(
         "first": order.period[0],
         "last": order.period[1],
     }
-    ranking = "conversions24h" if order.key == "period" and order.since else order.key
+    ranking = OF_HOURS.get(order.key, order.key) if order.since else order.key
     ranks: dict[int, Rank] = {}
     for site_id in site_ids:
         ranks |= dict(_fetch(RANKINGS[ranking], parameters | {"site": site_id}))

@@ -2,10 +2,12 @@
 
 import html
 import re
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from api.models import Site
 from goals import catalogue
@@ -13,6 +15,7 @@ from goals.models import Goal
 from goals.naming import TEMPLATE
 from tests.support.goal_pages import BASE, make, names_in
 from tests.support.pages import Enter, text_of
+from tests.support.sdk import conversion, send_lines
 from tests.world import World
 
 DAY = 86_400
@@ -62,6 +65,21 @@ def test_list__of_a_range__begins_with_most_conversions_of_it(world: World, goal
         "track Sell",
         "track Buy",
     ]
+
+
+def test_list__by_revenue_of_24_hours__ranks_what_these_hours_brought(world: World, enter: Enter) -> None:
+    now = timezone.now()
+    before = now.replace(minute=0, second=0, microsecond=0) - timedelta(
+        hours=23, minutes=30
+    )  # on the first of two days
+    for name, amount, at in (("Early", 100, before), ("Early", 1, now), ("Buy", 10, now), ("Sell", 8, now)):
+        world.track(name, timestamp=at.isoformat(), userId="u1", properties={"revenue": amount, "currency": "USD"})
+    send_lines(world, conversion(Goal.objects.get(name__endswith="Buy").pk, revenue=4, negative=True))
+
+    page = text_of(enter("viewer").get(f"{BASE}?range=24h&sort=-periodRevenue.USD"))
+
+    assert [cells_of(page, name)[3] for name in ("Sell", "Buy", "Early")] == ["USD 8.00", "USD 6.00", "USD 1.00"]
+    assert names_in(page) == ["track Sell", "track Buy", "track Early"]
 
 
 @pytest.mark.parametrize(

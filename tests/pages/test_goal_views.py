@@ -11,6 +11,7 @@ from tests.support.pages import Enter, text_of
 from tests.world import World
 
 VIEWS = f"{BASE}views/"
+RANGE = "&range=28d&compare=previous"  # that of a list without any
 
 
 def save(enter: Enter, role: str, name: str, query: str, **more: str) -> str:
@@ -28,10 +29,10 @@ def views_seen(enter: Enter, role: str) -> dict[str, str]:
 def test_view__saved__leads_to_its_list(world: World, enter: Enter) -> None:
     query = "q=buy&tag=vip&tag=a%26b&sort=-created&col=ever&range=7d&after=5&id=5&pick=1&x=1&made="
 
-    page = save(enter, "viewer", " Mine ", query)
+    page = save(enter, "editor", " Mine ", query, is_shared="on")
 
     assert "View “Mine” saved." in page
-    assert views_seen(enter, "viewer") == {"Mine": "q=buy&tag=vip&tag=a%26b&sort=-created&col=ever&range=7d"}
+    assert views_seen(enter, "editor") == {"Mine": "q=buy&tag=vip&tag=a%26b&sort=-created&col=ever&range=7d"}
     assert AuditEntry.objects.latest("pk").what == "Saved a view of goals, Mine"
 
 
@@ -39,7 +40,7 @@ def test_view__saved_again__is_replaced(world: World, enter: Enter) -> None:
     save(enter, "viewer", "Mine", "q=a")
     save(enter, "viewer", "Mine", "q=b")
 
-    assert views_seen(enter, "viewer") == {"Mine": "q=b"}
+    assert views_seen(enter, "viewer") == {"Mine": f"q=b{RANGE}"}
 
 
 def test_view__of_one_person__is_seen_by_others_only_if_an_editor_shares_it(world: World, enter: Enter) -> None:
@@ -47,8 +48,43 @@ def test_view__of_one_person__is_seen_by_others_only_if_an_editor_shares_it(worl
     save(enter, "editor", "Ours", "q=b", is_shared="on")
     save(enter, "editor", "Hers", "q=c")
 
-    assert views_seen(enter, "viewer") == {"Mine": "q=a", "Ours": "q=b"}
-    assert views_seen(enter, "editor") == {"Ours": "q=b", "Hers": "q=c"}
+    assert views_seen(enter, "viewer") == {"Mine": f"q=a{RANGE}", "Ours": f"q=b{RANGE}"}
+    assert views_seen(enter, "editor") == {"Ours": f"q=b{RANGE}", "Hers": f"q=c{RANGE}"}
+
+
+def test_view__of_a_list_with_the_range_of_the_session__keeps_that_range(world: World, enter: Enter) -> None:
+    viewer = enter("viewer")
+    viewer.get(f"{BASE}?range=7d&compare=year")
+    viewer.post(f"{VIEWS}save/", {"name": "Mine", "query": "q=a"})
+
+    assert views_seen(enter, "viewer") == {"Mine": "q=a&range=7d&compare=year"}
+
+
+def test_view__of_one_person__is_in_no_log(world: World, enter: Enter) -> None:
+    save(enter, "editor", "Mine", "q=secret")
+    enter("editor").post(f"{VIEWS}{GoalView.objects.get().pk}/remove/", {"confirmed": "yes"})
+
+    assert not AuditEntry.objects.filter(what__contains="view").exists()
+
+
+def test_view__of_everybody__is_in_the_log_until_it_is_private(world: World, enter: Enter) -> None:
+    save(enter, "editor", "Ours", "q=a", is_shared="on")
+    save(enter, "editor", "Ours", "q=secret")
+    save(enter, "editor", "Ours", "q=secret")
+
+    entries = AuditEntry.objects.filter(what="Saved a view of goals, Ours").order_by("pk")
+    assert [entry.after for entry in entries] == [{"query": f"q=a{RANGE}", "is_shared": True}, {"is_shared": False}]
+
+
+def test_view__of_one_person__comes_before_those_of_everybody(
+    world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("A", "B"):
+        save(enter, "editor", name, "q=b", is_shared="on")
+    save(enter, "viewer", "Mine", "q=a")
+    monkeypatch.setattr("api.pages.goals.views.MOST_VIEWS", 1)  # the page lists twice as many
+
+    assert list(views_seen(enter, "viewer")) == ["Mine", "A"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +105,7 @@ def test_view__more_than_a_hundred__is_refused(world: World, enter: Enter, monke
     save(enter, "viewer", "One", "q=a")
 
     assert "You have 1 views. Remove one first." in save(enter, "viewer", "Two", "q=b")
-    assert views_seen(enter, "viewer") == {"One": "q=a"}
+    assert views_seen(enter, "viewer") == {"One": f"q=a{RANGE}"}
 
 
 def test_view__removed__asks_first_and_is_no_longer_seen(world: World, enter: Enter) -> None:

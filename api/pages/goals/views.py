@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -18,6 +18,7 @@ from api.pages.access import get_in_site, may, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.goals.goal_list import query_of_list
 from api.pages.goals.list_query import PLACES, GoalListQuery
+from api.pages.ranges import SESSION_KEY, resolve_range
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -30,9 +31,11 @@ OF_RANGE: Final = ("range", "compare", "from", "to")
 
 @site_page()
 def list_views(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """List the views of this person and those of everybody, by name. One query."""
-    seen = GoalView.objects.filter(Q(user=cast("User", request.user)) | Q(is_shared=True), site=site)
-    views = seen.select_related("user").order_by(names.sort_key("name"), "pk")[: 2 * MOST_VIEWS]
+    """List the views of this person and those of everybody, own ones first, by name. One query."""
+    user = cast("User", request.user)
+    seen = GoalView.objects.filter(Q(user=user) | Q(is_shared=True), site=site)
+    own_first = Case(When(user=user, then=0), default=1)
+    views = seen.select_related("user").order_by(own_first, names.sort_key("name"), "pk")[: 2 * MOST_VIEWS]
     return show(request, "pages/goals/views.html", title="Saved views", views=list(views))
 
 
@@ -41,7 +44,7 @@ def list_views(request: HttpRequest, site: Site) -> HttpResponseBase:
 def save_view(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Save the list from which the form was sent under a name; a name that this person has already is replaced."""
     user, name = cast("User", request.user), request.POST.get("name", "").strip()
-    query = clean_query(query_of_list(request))
+    query = clean_query(with_range(request, site))
     list_ = f"{reverse('pages:goals', args=[site.sitecode])}?{query}"
     own = GoalView.objects.filter(site=site, user=user)
     is_shared = "is_shared" in request.POST and may(request, Role.EDITOR)
@@ -54,8 +57,11 @@ def save_view(request: HttpRequest, site: Site) -> HttpResponseBase:
     else:
         fields = {"query": query, "is_shared": is_shared}
         with transaction.atomic():
+            was_shared = own.filter(name=name, is_shared=True).exists()
             GoalView.objects.update_or_create(site=site, user=user, name=name, defaults=fields)
-            write_audit(user, site, f"Saved a view of goals, {name}", None, fields)
+            if is_shared or was_shared:  # owners read the log, and a view of one person is private
+                logged = fields if is_shared else {"is_shared": False}
+                write_audit(user, site, f"Saved a view of goals, {name}", None, logged)
         messages.success(request, f"View “{name}” saved.")
     return HttpResponseRedirect(list_)
 
@@ -75,10 +81,21 @@ def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseB
         whose = "Everybody loses this view." if view.is_shared else "Only you see this view."
         return ask(request, title=f"Remove the view “{view.name}”", facts=[whose], action="Remove view", back=back)
     with transaction.atomic():
-        write_audit(user, site, f"Removed the view of goals {view.name}", {"query": view.query}, None)
+        if view.is_shared:
+            write_audit(user, site, f"Removed the view of goals {view.name}", {"query": view.query}, None)
         view.delete()
     messages.success(request, f"View “{view.name}” removed.")
     return redirect("pages:goals-views", site.sitecode)
+
+
+def with_range(request: HttpRequest, site: Site) -> QueryDict:
+    """Return the query string of the list with the range that it showed, which may be the last one of the session."""
+    query = query_of_list(request)
+    if any(name in query for name in OF_RANGE):
+        return query
+    query = query.copy()
+    query.update(resolve_range(site, query, request.session.get(SESSION_KEY, {}), now=timezone.now()).parts)
+    return query
 
 
 def clean_query(query: QueryDict) -> str:

@@ -242,6 +242,28 @@ def test_export__of_a_list__keeps_its_order(world: World, goal: Goal, enter: Ent
     assert [line[1] for line in lines[1:]] == [NAME, "Bare"]
 
 
+@pytest.mark.parametrize(("first", "names"), [("22", ["Buy", "Sell"]), ("15", ["Sell", "Buy"])])
+def test_export__of_a_range__begins_with_most_conversions_of_it(
+    world: World, goal: Goal, enter: Enter, first: str, names: list[str]
+) -> None:
+    for number in range(5):
+        world.track("Sell", at=(number - 5) * 86_400, userId="u1")
+
+    lines = lines_of(enter("viewer").get(f"{BASE}export/?range=custom&from=2026-11-{first}&to=2026-11-22"))
+
+    assert [line[1] for line in lines[1:]] == [f"SegmentIO track – {name}" for name in names]
+
+
+def test_export__of_all_that_match__has_more_than_those_picked(world: World, goal: Goal, enter: Enter) -> None:
+    for name in ("Bare", "Bald"):
+        make(world, name)
+
+    form = {"goal": [goal.pk], "scope": "all", "query": "q=ba&sort=name"}
+    lines = lines_of(enter("viewer").post(f"{BASE}export/", form))
+
+    assert [line[1] for line in lines[1:]] == ["Bald", "Bare"]
+
+
 def test_export__of_many_goals__is_sent_in_parts_that_cost_the_same(
     world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

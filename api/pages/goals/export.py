@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
 
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.access import site_page
-from api.pages.goals.goal_list import query_of_list, read_ids
+from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
 from api.pages.ranges import SESSION_KEY, Range, resolve_range
 from goals.list_order import find_goal_ids, load_currencies
@@ -33,15 +33,21 @@ SPANS: Final = ("24 h", "30 days", "all")
 
 @site_page()
 def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Send the selected goals, otherwise all of the list, in its order, with their current figures."""
+    """Send the selected goals, otherwise all of the list, in its order, with their current figures.
+
+    As for other changes of goals, `scope=all` means the list, whatever is selected.
+    """
     now = timezone.now()
     asked = query_of_list(request) if request.method == "POST" else request.GET
     query = GoalListQuery(asked, template=site.goal_name_template, now=now)
-    ids = find_goal_ids([site.pk], query.filter, now=now, order=query.order)
-    selected = set(read_ids(request.POST.getlist("goal")))
-    if selected:
-        ids = [id_ for id_ in ids if id_ in selected]
     span = resolve_range(site, asked, request.session.get(SESSION_KEY, {}), now=now)
+    if span.trouble:
+        return HttpResponse(span.trouble, status=400, content_type="text/plain; charset=utf-8")
+    order = order_in(query.order, span, find_currencies(site, query.order))
+    ids = find_goal_ids([site.pk], query.filter, now=now, order=order)
+    selected = set(read_ids(request.POST.getlist("goal")))
+    if selected and request.POST.get("scope") != "all":
+        ids = [id_ for id_ in ids if id_ in selected]
     lines = write_csv(site, ids, sorted(load_currencies([site.pk])), span, now=now)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'

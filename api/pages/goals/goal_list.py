@@ -86,10 +86,10 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
         order=order,
         control=make_control(span, without_place(request.GET)),
         trouble=span.trouble,
-        rows=make_rows(site, found.goals, span, query),
+        rows=[] if span.trouble else make_rows(site, found.goals, span, query),
         count=found.total,
         first=without_place(request.GET).urlencode() if query.place else "",
-        later=with_place(request.GET, found.next) if found.next else "",
+        later=with_place(request.GET, found.next) if found.next and not span.trouble else "",
         tags=[
             *(Tag(name=name) for name in query.filter.tags if name not in listed),
             *sorted(largest, key=lambda tag: (tag.name not in query.filter.tags, tag.sort_key, tag.name)),
@@ -151,8 +151,6 @@ def find_facets(site: Site, is_archived: bool | None) -> tuple[list[Any], bool]:
 
 def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQuery) -> list[GoalRow]:
     """Return goals with their figures. Four queries, three more for columns of all time."""
-    if span.trouble:
-        return [GoalRow(goal, NO_FIGURES, None, None, "") for goal in goals]
     zone, columns = zone_of(site), query.columns
     figures = load_period(site.pk, goals, begin=span.begin, end=None if span.is_running else span.end, zone=zone)
     before = dict[int, GoalFigures]()

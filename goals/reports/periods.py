@@ -75,14 +75,48 @@ def load_periods(
     for place, figures in _load_sums(site_id, members, periods, zone):
         found[place] |= figures
     if counts_visitors:
-        for query, places in (
-            (RUNNING_VISITORS, [place for place, (_, end) in enumerate(periods) if end is None]),
-            (PERIOD_VISITORS, [place for place, (_, end) in enumerate(periods) if end is not None]),
-        ):
-            parameters = _members_of(site_id, members) | _times_of(periods, places)
-            for place, key, visitors in _fetch(query, parameters) if places else ():
-                found[place][key] = replace(found[place][key], visitors=int(visitors))
+        for place, key, visitors in _count_visitors(site_id, members, periods):
+            found[place][key] = replace(found[place][key], visitors=visitors)
     return found
+
+
+def load_visitors(
+    site_id: int,
+    goals: Sequence[Goal],
+    figures: Mapping[int, GoalFigures],
+    *,
+    begin: datetime,
+    end: datetime | None,
+    most_read: int,
+) -> dict[int, int]:
+    """Return the converting visitors of these goals by id, which have these figures in that period. One query.
+
+    Of a period that is over `most_read` conversions are read at most: goals with the fewest come first, and those
+    beyond are left out. One query more for goals that `queries.live_goals` did not give.
+    """
+    counted, read = list[Goal](), 0
+    for goal in sorted(goals, key=lambda goal: figures[goal.pk].conversions):
+        read += figures[goal.pk].conversions
+        if end is not None and read > most_read:
+            break
+        counted.append(goal)
+    if not counted:
+        return {}
+    members = load_member_ids(site_id, counted)
+    found = {key: visitors for _, key, visitors in _count_visitors(site_id, members, [(begin, end)])}
+    return dict.fromkeys(members, 0) | found
+
+
+def _count_visitors(
+    site_id: int, members: Mapping[int, Sequence[int]], periods: Sequence[tuple[datetime, datetime | None]]
+) -> Iterator[tuple[int, int, int]]:
+    for query, places in (
+        (RUNNING_VISITORS, [place for place, (_, end) in enumerate(periods) if end is None]),
+        (PERIOD_VISITORS, [place for place, (_, end) in enumerate(periods) if end is not None]),
+    ):
+        parameters = _members_of(site_id, members) | _times_of(periods, places)
+        for place, key, visitors in _fetch(query, parameters) if places else ():
+            yield place, key, int(visitors)
 
 
 def _load_sums(

@@ -49,6 +49,37 @@ def test_list__of_a_range__shows_its_figures_beside_those_before(world: World, g
     assert 'aria-label="down 50 %"' in page
 
 
+def test_list__of_more_conversions_than_are_read__counts_visitors_of_the_smallest_goals(
+    world: World, goal: Goal, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.track("Sell", at=3, userId="u1")
+    world.track("Old", at=-9 * DAY, userId="u1")
+    for module in ("goal_list", "export"):
+        monkeypatch.setattr(f"api.pages.goals.{module}.MOST_READ", 2)
+    viewer = enter("viewer")
+
+    page = text_of(viewer.get(f"{BASE}?{RANGE}"))
+    file = b"".join(viewer.get(f"{BASE}export/?{RANGE}&sort=name")).decode()
+    running = text_of(viewer.get(f"{BASE}?from=2026-11-01"))
+
+    assert [cells_of(page, name)[2] for name in ("Buy", "Sell", "Old")] == ["–", "1", "0"]
+    assert [row.split(",")[-2] for row in file.split("\r\n")[1:-1]] == ["", "0", "1"]
+    assert [cells_of(running, name)[2] for name in ("Buy", "Sell", "Old")] == ["2", "1", "1"]
+
+
+def test_list__without_the_column_of_visitors__counts_none(goal: Goal, enter: Enter) -> None:
+    viewer = enter("viewer")
+    viewer.get(f"{BASE}?{RANGE}&compare=none")  # the session learns the site and the range
+
+    counts = []
+    for column in ("last", "visitors"):
+        with CaptureQueriesContext(connection) as queries:
+            viewer.get(f"{BASE}?{RANGE}&compare=none&col={column}")
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1] - 1
+
+
 def test_list__without_comparison__has_no_change(goal: Goal, enter: Enter) -> None:
     assert cells_of(text_of(enter("viewer").get(f"{BASE}?{RANGE}&compare=none")), "Buy")[1] == "–"
 

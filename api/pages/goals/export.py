@@ -20,7 +20,8 @@ from goals.list_order import find_goal_ids, load_currencies
 from goals.models import Goal
 from goals.queries import live_goals
 from goals.reports.figures import GoalFigures
-from goals.reports.periods import load_period
+from goals.reports.periods import load_period, load_visitors
+from goals.reports.site_periods import MOST_READ
 from goals.reports.summaries import GoalSummary, summarise_goals
 
 CHUNK: Final = 500  # goals that are held at a time
@@ -83,11 +84,14 @@ def write_csv(
         goals = live_goals(site.pk).in_bulk(ids[start : start + CHUNK])
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
         headlines = summarise_goals(site.pk, chunk, now=now)
-        ranges = load_period(
-            site.pk, chunk, begin=span.begin, end=None if span.is_running else span.end, zone=zone_of(site)
-        )
+        begin, end = span.periods[0]
+        ranges = load_period(site.pk, chunk, begin=begin, end=end, zone=zone_of(site), counts_visitors=False)
+        visitors = load_visitors(site.pk, chunk, ranges, begin=begin, end=end, most_read=MOST_READ)
         yield "".join(
-            writer.writerow(make_cells(goal, headlines[goal.pk], ranges[goal.pk], currencies)) for goal in chunk
+            writer.writerow(
+                make_cells(goal, headlines[goal.pk], ranges[goal.pk], currencies, visitors=visitors.get(goal.pk, ""))
+            )
+            for goal in chunk
         )
 
 
@@ -98,8 +102,13 @@ class _Line:
         return line
 
 
-def make_cells(goal: Goal, headline: GoalSummary, figures: GoalFigures, currencies: Sequence[str]) -> list[Any]:
-    """Return a goal's cells: harmless texts, plain numbers, times in ISO 8601 and UTC."""
+def make_cells(
+    goal: Goal, headline: GoalSummary, figures: GoalFigures, currencies: Sequence[str], *, visitors: int | str
+) -> list[Any]:
+    """Return a goal's cells: harmless texts, plain numbers, times in ISO 8601 and UTC.
+
+    The visitors are those of the range, empty if they are not counted.
+    """
     spans = (headline.last_24_hours, headline.last_30_days, headline.ever)
     revenue, last = headline.ever.revenue, headline.last_conversion_at
     return [
@@ -116,7 +125,7 @@ def make_cells(goal: Goal, headline: GoalSummary, figures: GoalFigures, currenci
         *write_money(revenue, currencies),
         f"{last.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if last else "",
         figures.conversions,
-        figures.visitors,
+        visitors,
         *write_money(figures.revenue, currencies),
     ]
 

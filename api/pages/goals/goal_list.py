@@ -31,7 +31,8 @@ from goals.list_order import GoalOrder, find_goals, load_currencies
 from goals.models import Goal, Tag
 from goals.naming import parse_goal_name
 from goals.reports.figures import GoalFigures
-from goals.reports.periods import load_period
+from goals.reports.periods import load_period, load_visitors
+from goals.reports.site_periods import MOST_READ
 from goals.reports.summaries import GoalSummary, summarise_goals
 
 PER_PAGE: Final = 50
@@ -54,7 +55,8 @@ class GoalRow:
     """A goal in the list with its figures of the range."""
 
     goal: Goal
-    figures: GoalFigures
+    figures: GoalFigures  # without visitors
+    visitors: int | None  # None unless the column shows them and their conversions are few enough to be read
     change: FigureChange | None  # of the conversions to those of the compared period
     headline: GoalSummary | None  # None unless a column needs it
     pattern: str  # of its event's name, if that contains an ID
@@ -152,11 +154,15 @@ def find_facets(site: Site, is_archived: bool | None) -> tuple[list[Any], bool]:
 def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQuery) -> list[GoalRow]:
     """Return goals with their figures. Four queries, three more for columns of all time."""
     zone, columns = zone_of(site), query.columns
-    figures = load_period(site.pk, goals, begin=span.begin, end=None if span.is_running else span.end, zone=zone)
+    begin, end = span.periods[0]
+    figures = load_period(site.pk, goals, begin=begin, end=end, zone=zone, counts_visitors=False)
+    visitors: Mapping[int, int] = {}
+    if "visitors" in columns:
+        visitors = load_visitors(site.pk, goals, figures, begin=begin, end=end, most_read=MOST_READ)
     before = dict[int, GoalFigures]()
     if span.compared is not None and "change" in columns:
-        begin, end = span.compared.begin, span.compared.end
-        before = load_period(site.pk, goals, begin=begin, end=end, zone=zone, counts_visitors=False)
+        then = span.compared
+        before = load_period(site.pk, goals, begin=then.begin, end=then.end, zone=zone, counts_visitors=False)
     headlines: Mapping[int, GoalSummary] = {}
     if columns & OF_SUMMARY:
         headlines = summarise_goals(site.pk, goals, now=query.now)
@@ -165,6 +171,7 @@ def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQue
         GoalRow(
             goal,
             figures.get(goal.pk, NO_FIGURES),
+            visitors.get(goal.pk),
             compare(figures[goal.pk].conversions, before[goal.pk].conversions) if goal.pk in before else None,
             headlines.get(goal.pk),
             patterns.get(goal.pk, ""),

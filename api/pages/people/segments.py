@@ -177,7 +177,8 @@ def draw_changes(days: Sequence[ChangesOfDay], *, now: datetime) -> Chart | None
         return None
     by_day: Mapping[str, ChangesOfDay] = {each.day.isoformat(): each for each in days}
     last = now.astimezone(UTC).date()
-    labels = [(last - timedelta(days=DAYS - number)).isoformat() for number in range(DAYS + 1)]
+    shown = [last - timedelta(days=DAYS - number) for number in range(DAYS + 1)]
+    labels = [day.isoformat() for day in shown]
     return Chart(
         labels,
         [
@@ -185,4 +186,5 @@ def draw_changes(days: Sequence[ChangesOfDay], *, now: datetime) -> Chart | None
             Series("Left", [by_day[day].left if day in by_day else 0 for day in labels], tone="warn"),
         ],
         unit="Day (UTC)",
+        ticks=[f"{day.day} {day:%b}" for day in shown],
     )

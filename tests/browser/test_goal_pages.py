@@ -66,7 +66,7 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
         page.get_by_label("Search goals").fill("order")
         expect(page.get_by_role("link", name="Purchase")).to_have_count(0)
         expect(page.get_by_role("link", name="track Order")).to_be_visible()
-        assert page.url.endswith("?q=order&tag=segment.io")
+        assert page.url.endswith("?range=28d&compare=previous&q=order&tag=segment.io")
 
         # Two as one, and two again
         desk.open("goals/?tag=segment.io")

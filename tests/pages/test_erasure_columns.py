@@ -21,6 +21,7 @@ NOT_SEARCHED = {
     "api_keyfingerprint": {"*"},
     "api_heartbeat": {"*"},
     "api_probe": {"*"},
+    "api_profile": {"time_zone"},
     # Codes of the product.
     "api_message": {"type", "status", "reason", "warnings", "effects"},
     "api_rule": {"event_type", "name_test", "path_test", "action"},

@@ -93,7 +93,12 @@ PAGES: Final[dict[str, Page]] = {
     ),
     "goals-cleanup": Page(),
     "goals-views": Page(),
-    "goals-view-save": Page(None, VIEWER, form={"name": "Mine", "query": "tag=vip"}),
+    "goals-view-save": Page(
+        None,
+        VIEWER,
+        form={"name": "Mine", "query": "tag=vip"},
+        forms=[{"name": "Ours", "query": "tag=vip", "is_shared": "on"}],
+    ),
     "goals-view-remove": Page(None, EDITOR, asks=[""]),
     "tags": Page(),
     "tag-change": Page(

@@ -27,12 +27,12 @@ def test_goals__merged__are_previewed_counted_as_one_and_taken_back(world: World
     assert editor.get(page_of(other)).headers["Location"] == page_of(goal)
     page = editor.get(page_of(goal))
     assert "Undo merge of track Bought" in text_of(page)
-    assert page.context["headline"].ever.conversions == 3
+    assert page.context["ever"].conversions == 3
     assert names_in(text_of(editor.get(BASE))) == [SHOWN]
     assert len(editor.get(page_of(goal, "conversions/")).context["rows"]) == 3
 
     assert editor.post(page_of(other, "unmerge/")).headers["Location"] == page_of(other)
-    assert [editor.get(page_of(each)).context["headline"].ever.conversions for each in (goal, other)] == [2, 1]
+    assert [editor.get(page_of(each)).context["ever"].conversions for each in (goal, other)] == [2, 1]
     assert editor.post(page_of(other, "unmerge/")).status_code == 404
     assert [entry.after for entry in AuditEntry.objects.order_by("id")] == [
         {"merged_into": goal.pk},

@@ -76,7 +76,8 @@ def test_lag__of_home_delivery_and_an_alert__is_the_same(world: World, enter: En
 
     evaluate.evaluate(now=timezone.now())
     alert.refresh_from_db()
-    home, page = (enter("viewer").get(path).context["lag"] for path in (HOME, DELIVERY))
+    home = enter("viewer").get(HOME).context["delivery"].lag
+    page = enter("viewer").get(DELIVERY).context["lag"]
 
     assert home == page == found
     assert f"{found.p95:,.1f} s" in alert.finding

@@ -62,7 +62,11 @@ def sent_form(owner: Client) -> dict[str, Any]:
     page: Any = owner.get(f"/admin/s/{SITECODE}/settings/")
     values = {field.html_name: field.value() for field in page.context["form"]}
     values = {name: "\n".join(value) if isinstance(value, list) else value for name, value in values.items()}
-    return {name: "on" if value is True else value for name, value in values.items() if value not in (None, False)}
+    return {
+        name: "on" if value is True else value
+        for name, value in values.items()
+        if value is not None and value is not False
+    }
 
 
 def expect_no_secret() -> None:

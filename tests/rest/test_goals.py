@@ -23,6 +23,7 @@ def test_goal__made_by_an_event__has_the_names_of_kameleoons_api(world: World, o
     assert owner.get(f"/api/goals/{goal.pk}") == {
         "id": goal.pk,
         "name": "SegmentIO track – Buy",
+        "displayName": "",
         "siteId": world.site.pk,
         "sitecode": SITECODE,
         "type": "CUSTOM",

@@ -245,13 +245,13 @@ def load_outside(site_id: int, asked: Asked, now: datetime) -> Mapping[IdentityK
     _add_latest(site_id, asked, outside, now=now)
     _add_sources(site_id, asked, outside)
     if persons := [person for needs, its in asked for person in its if needs.seen]:
-        for number, seen in moments.load_seen(site_id, _codes_of(persons)).items():
+        for number, seen in moments.load_seen(site_id, list_codes(persons)).items():
             outside[persons[number].root].seen = seen
     periods = [needs.visits for needs, its in asked if needs.visits is not None and its]
     if periods:
         persons = [person for needs, its in asked for person in its if needs.visits is not None]
         since = now - timedelta(days=max(periods))
-        for number, visits in moments.load_visits(site_id, _codes_of(persons), since=since).items():
+        for number, visits in moments.load_visits(site_id, list_codes(persons), since=since).items():
             outside[persons[number].root].visits = visits
     return {root: facts.freeze() for root, facts in outside.items()}
 
@@ -307,7 +307,8 @@ def _add_sources(site_id: int, asked: Asked, outside: _Outsides) -> None:
             outside[root].sources.update(found)
 
 
-def _codes_of(persons: Sequence[JoinedPerson]) -> moments.Codes:
+def list_codes(persons: Sequence[JoinedPerson]) -> moments.Codes:
+    """Return the ids of persons under which their moments are stored. Pure."""
     codes = moments.Codes()
     for number, person in enumerate(persons):
         codes.codes += [(number, code) for code in person.codes]

@@ -211,14 +211,9 @@ def _forget(removal: Removal, begin: int, end: int) -> int:
 
 def _step_segment(removal: Removal, *, now: datetime) -> bool:
     """Delete a chunk of the rows of a segment. A batch that read it before it was removed may still add some."""
-    for table, condition in SEGMENT_TABLES.items():
-        deleted = _delete_some(table, condition, {"site": removal.site_id, "segment": removal.number})
-        if deleted:
-            removal.rows += deleted
-            removal.save()
-            return True
-    closed_at = removal.created_at + LOOKUPS_LAST
-    if now < closed_at or is_older_writer_at_work(closed_at):
+    if _delete_chunk(removal, SEGMENT_TABLES, {"site": removal.site_id, "segment": removal.number}):
+        return True
+    if _may_get_rows(removal, now=now):
         return False
     removal.finished_at = now
     removal.save()
@@ -226,20 +221,34 @@ def _step_segment(removal: Removal, *, now: datetime) -> bool:
 
 
 def _step_site(removal: Removal, *, now: datetime) -> bool:
-    """Delete a chunk of the first table that has rows of the site. If none has any, delete the site."""
-    for table, condition in TABLES.items():
-        deleted = _delete_some(table, condition, {"site": removal.site_id})
+    """Delete a chunk of the first table that has rows of the site. If none has any, delete the site.
+
+    A process may still remember a key, or store an event that it accepted before. The digest is no concern here: the
+    deletions wait for the events that it has locked.
+    """
+    if _delete_chunk(removal, TABLES, {"site": removal.site_id}):
+        return True
+    if _may_get_rows(removal, now=now):
+        return False
+    _finish_site(removal.site, by=removal.removed_by)
+    return True
+
+
+def _delete_chunk(removal: Removal, tables: Mapping[str, str], parameters: Mapping[str, int]) -> bool:
+    """Delete a chunk of the first of these tables that has rows. Return False if none has any."""
+    for table, condition in tables.items():
+        deleted = _delete_some(table, condition, parameters)
         if deleted:
             removal.rows += deleted
             removal.save()
             return True
+    return False
+
+
+def _may_get_rows(removal: Removal, *, now: datetime) -> bool:
+    """Return True as long as a process that looked something up before the removal may write."""
     closed_at = removal.created_at + LOOKUPS_LAST
-    if now < closed_at or is_older_writer_at_work(closed_at):
-        # A process may still remember a key, or store an event that it accepted before. The digest is no concern here:
-        # the deletions above wait for the events that it has locked.
-        return False
-    _finish_site(removal.site, by=removal.removed_by)
-    return True
+    return now < closed_at or is_older_writer_at_work(closed_at)
 
 
 def _delete_some(table: str, condition: str, parameters: Mapping[str, int]) -> int:

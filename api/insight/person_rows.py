@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from api.digest.segments import list_codes
 from api.http.wording import shorten
 from api.models import Site
 from cohorts.changes import IdentityKey
@@ -74,19 +75,6 @@ def load_root_rows(site: Site, roots: Sequence[IdentityKey]) -> list[PersonRow]:
         person.root: _make_row(site, person, *activity.get(number, (None, 0))) for number, person in enumerate(persons)
     }
     return [rows.get(root) or PersonRow(Identity.Kind(root[0]), root[1], is_large=True) for root in roots]
-
-
-def list_codes(persons: Sequence[JoinedPerson]) -> moments.Codes:
-    """Return the ids of persons under which their moments are stored. Pure."""
-    codes = moments.Codes()
-    for number, person in enumerate(persons):
-        codes.codes += [(number, code) for code in person.codes]
-        codes.holders += [
-            (number, value, kind == Identity.Kind.USER)
-            for kind, value in person.keys
-            if kind != Identity.Kind.ANONYMOUS
-        ]
-    return codes
 
 
 def describe_person(kind: int, value: str, traits: Mapping[str, Any]) -> PersonRow:

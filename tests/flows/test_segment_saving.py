@@ -36,6 +36,17 @@ def edit(segment: Segment, conditions: Conditions, **fields: Any) -> Segment:
     return saving.edit(segment, **{"name": segment.name, "description": "", "conditions": conditions, **fields})
 
 
+def preview_edit(segment: Segment, conditions: Conditions) -> saving.Preview:
+    return saving.preview(
+        segment.site_id,
+        conditions,
+        segment_id=segment.pk,
+        load_outside=load_outside,
+        company_is_group=False,
+        now=datetime.now(UTC),
+    )
+
+
 def people(world: World) -> None:
     world.send(*(world.event("identify", userId=f"u{n}", traits={"plan": ["pro", "free"][n % 2]}) for n in range(5)))
 
@@ -154,14 +165,7 @@ def test_preview__of_an_edit__says_who_would_enter_and_leave(world: World) -> No
     segment = create(world, "s", plan("pro"))
     keep_up()
 
-    preview = saving.preview(
-        world.site.pk,
-        plan("free"),
-        segment_id=segment.pk,
-        load_outside=load_outside,
-        company_is_group=False,
-        now=datetime.now(UTC),
-    )
+    preview = preview_edit(segment, plan("free"))
 
     assert (preview.people, preview.members, preview.entering, preview.leaving) == (5, 2, 2, 3)
     assert preview.is_complete
@@ -175,13 +179,6 @@ def test_preview__of_a_segment_that_is_filling__counts_no_member_of_an_older_ver
     keep_up()
     edit(segment, plan("none"))
 
-    preview = saving.preview(
-        world.site.pk,
-        plan("free"),
-        segment_id=segment.pk,
-        load_outside=load_outside,
-        company_is_group=False,
-        now=datetime.now(UTC),
-    )
+    preview = preview_edit(segment, plan("free"))
 
     assert (preview.entering, preview.leaving) == (2, 0)

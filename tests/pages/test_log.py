@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import transaction
-from django.test import Client
 from django.utils import timezone
 
 from api.models import AuditEntry, Credential, Message
@@ -18,6 +17,7 @@ from tests.pages import catalogue
 from tests.pages.catalogue import PAGES, Place
 from tests.support.page_forms import filled, prepare
 from tests.support.pages import Enter, text_of
+from tests.support.settings_pages import sent_form
 from tests.world import SECRET, SITECODE, World
 
 ACTIONS: Final = [name for name in catalogue.ACTIONS if PAGES[name].is_logged]
@@ -55,18 +55,6 @@ def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Ent
             assert entry.before != entry.after
             expect_no_secret()
             transaction.set_rollback(True)
-
-
-def sent_form(owner: Client) -> dict[str, Any]:
-    """Return what a browser would send back of the site's settings."""
-    page: Any = owner.get(f"/admin/s/{SITECODE}/settings/")
-    values = {field.html_name: field.value() for field in page.context["form"]}
-    values = {name: "\n".join(value) if isinstance(value, list) else value for name, value in values.items()}
-    return {
-        name: "on" if value is True else value
-        for name, value in values.items()
-        if value is not None and value is not False
-    }
 
 
 def expect_no_secret() -> None:

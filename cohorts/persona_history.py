@@ -9,6 +9,7 @@ from django.db import connection
 
 MOST_FACTS: Final = 20_000  # of a persona on its page, some 0.2 s at the very worst
 MOST_IN_LIST: Final = 200  # of each persona of a list
+LIST_DAYS: Final = 28  # of the change in a list
 
 # Facts that change the state of their identity: the one before it may be older than the period.
 CHANGES: Final = """
@@ -39,8 +40,8 @@ SELECT p.id, (f.occurred_at AT TIME ZONE 'UTC')::date AS day,
 class PersonaChanges:
     """Entries and exits of identifiers by day in UTC, without days that had none."""
 
-    days: Sequence[tuple[date, int, int]] = ()
-    is_complete: bool = True  # otherwise only the newest were read
+    days: Sequence[tuple[date, int, int]]
+    is_complete: bool  # otherwise only the newest were read
 
     @property
     def entered(self) -> int:
@@ -58,7 +59,12 @@ class PersonaChanges:
 def count_changes(
     site_id: int, persona_ids: Sequence[int], *, since: datetime, most: int = MOST_IN_LIST
 ) -> dict[int, PersonaChanges]:
-    """Return the entries and exits of each persona since a time, of its newest `most` facts and one more. One query."""
+    """Return the entries and exits of each persona since a time, of its newest `most` facts and one more.
+
+    One query, if there are personas.
+    """
+    if not persona_ids:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(CHANGES, {"site": site_id, "personas": list(persona_ids), "since": since, "most": most + 1})
         rows = cursor.fetchall()

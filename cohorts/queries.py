@@ -54,7 +54,9 @@ class GroupSummary:
 
 
 def load_group_summaries(site_id: int, group_ids: Sequence[int]) -> dict[int, GroupSummary]:
-    """Return the summary of each group, with three of its traits that are texts or numbers. One query."""
+    """Return the summary of each group, with three of its traits that are texts or numbers. One query at most."""
+    if not group_ids:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -80,7 +82,9 @@ def listed_personas(site_id: int, names: Sequence[str]) -> set[str]:
 
 
 def load_first_and_last_events(site_id: int, persona_ids: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
-    """Return the times of the first and last event of each persona. One query, by the index."""
+    """Return the times of the first and last event of each persona. One query, by the index, if there are personas."""
+    if not persona_ids:
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             """

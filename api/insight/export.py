@@ -123,7 +123,7 @@ def _changes(site: Site, person: Sequence[Identity]) -> Iterator[dict[str, Any]]
     """Yield the times at which the person entered and left personas, the newest first."""
     with connection.chunked_cursor() as cursor:
         ids = [identity.pk for identity in person]
-        cursor.execute(CHANGES, {"site": site.pk, "identities": ids, "most": None, "limit": None})
+        cursor.execute(CHANGES, {"site": site.pk, "identities": ids})
         while rows := cursor.fetchmany(CHUNK_ROWS):
             for change in with_messages(site, rows):
                 yield {

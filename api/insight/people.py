@@ -22,7 +22,6 @@ from goals.models import Conversion
 
 LAST_CONVERSIONS: Final = 20
 MOST_CODES: Final = 200  # visitor codes whose conversions a page looks up
-LAST_CHANGES: Final = 100  # changes of personas
 MOST_FACTS: Final = 2_000  # in which a page looks for changes
 MOST_SHOWN: Final = 200  # identifiers, traits and personas that a page shows
 SHOWN_LENGTH: Final = 500  # characters of a value
@@ -174,8 +173,8 @@ def _newest_parameters(
     return list(codes), site_id, site_id, at, id_, limit, limit
 
 
-# Changes of personas of identities, among the newest `most` facts if it is given. Facts that repeat the one before are
-# left out. The rows of identities are not selected, because their registers are large and each row would repeat them.
+# Changes of personas of identities, newest first. Facts that repeat the one before are left out. The rows of identities
+# are not selected, because their registers are large and each row would repeat them.
 CHANGES: Final = """
     SELECT p.name, f.is_member, f.occurred_at, f.message_id, i.kind, i.value
       FROM (
@@ -183,30 +182,14 @@ CHANGES: Final = """
                    PARTITION BY f.persona_id
                    -- By bytes, as registers are compared, whatever order the database has.
                    ORDER BY f.occurred_at, f.position, f.message_id COLLATE "C", f.is_member) AS was_member
-          FROM (SELECT * FROM cohorts_personafact
-                 WHERE site_id = %(site)s AND identity_id = ANY(%(identities)s::bigint[])
-                 ORDER BY occurred_at DESC, position DESC, message_id COLLATE "C" DESC, is_member DESC
-                 LIMIT %(most)s::bigint) AS f
+          FROM cohorts_personafact f
+         WHERE f.site_id = %(site)s AND f.identity_id = ANY(%(identities)s::bigint[])
       ) AS f
       JOIN cohorts_persona p ON p.site_id = %(site)s AND p.id = f.persona_id
       JOIN cohorts_identity i ON i.site_id = %(site)s AND i.id = f.identity_id
      WHERE f.was_member IS DISTINCT FROM f.is_member
      ORDER BY f.occurred_at DESC, f.position DESC, f.message_id COLLATE "C" DESC, f.is_member DESC
-     LIMIT %(limit)s::bigint
 """
-
-
-def persona_changes(
-    site: Site, person: Sequence[Identity], *, limit: int = LAST_CHANGES, most: int = MOST_FACTS
-) -> list[PersonaChange]:
-    """Return the changes of personas of a person, over all identities, newest first, with their messages.
-
-    Only the newest `most` facts are read. Two queries.
-    """
-    with connection.cursor() as cursor:
-        ids = [identity.pk for identity in person]
-        cursor.execute(CHANGES, {"site": site.pk, "identities": ids, "most": most, "limit": limit})
-        return with_messages(site, cursor.fetchall())
 
 
 def with_messages(site: Site, rows: Sequence[tuple[Any, ...]]) -> list[PersonaChange]:

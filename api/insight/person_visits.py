@@ -1,4 +1,4 @@
-"""Visits, custom data and exposures of a person, for its page and its export."""
+"""Visits and custom data of a person for its page, and all of its visits for its export."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ SELECT 'fact' AS kind, f.occurred_at, f.occurred_at, f.type, f.fact ->> 'href'
      ORDER BY f.occurred_at DESC, f.position DESC, f.message_id DESC LIMIT {MOST_ROWS}
  ) AS f
  UNION ALL
-SELECT 'exposure', e.first_at, e.first_at, 0, e.experiment_id || ' ' || e.variation_id
+SELECT 'exposure', e.first_at, e.first_at, 0, ''
   FROM {HOLDERS} CROSS JOIN LATERAL (
-    SELECT e.experiment_id, e.variation_id, e.first_at FROM goals_exposure e
+    SELECT e.first_at FROM goals_exposure e
      WHERE e.site_id = %(site)s AND e.visitor_code = h.code AND e.is_user = h.is_user
      LIMIT {MOST_ROWS}
  ) AS e
@@ -86,32 +86,19 @@ class PersonCustomData:
     values: str
 
 
-@dataclass(frozen=True, slots=True)
-class PersonExposure:
-    """A variation of an experiment that a person saw."""
-
-    experiment_id: int
-    variation_id: int
-    first_at: datetime
-
-
-def last_visits(
-    site: Site, person: Sequence[Identity], *, limit: int = LAST_VISITS
-) -> tuple[list[PersonVisit], list[PersonExposure]]:
-    """Return the latest visits and exposures of a person, newest first. One query."""
+def last_visits(site: Site, person: Sequence[Identity], *, limit: int = LAST_VISITS) -> list[PersonVisit]:
+    """Return the latest visits of a person, newest first. One query."""
     with connection.cursor() as cursor:
         cursor.execute(READ, {"site": site.pk, **_holders(person)})
         rows = cursor.fetchall()
     visits = join_stretches(Stretch(started_at, last_at) for _, started_at, last_at, _, _ in rows)
     page_view = ("fact", VisitFact.Type.PAGE_VIEW)
     pages = sorted((at, text or "") for kind, at, _, type_, text in rows if (kind, type_) == page_view)
-    seen = ((at, *map(int, text.split())) for kind, at, _, _, text in rows if kind == "exposure")
-    exposures = [PersonExposure(experiment_id, variation_id, at) for at, experiment_id, variation_id in seen]
     return [
         PersonVisit(visit.started_at, visit.last_at, len(own), shorten(own[0], SHOWN_LENGTH) if own else "")
         for visit in reversed(visits[-limit:])
         for own in [[href for at, href in pages if visit.started_at <= at <= visit.last_at]]
-    ], sorted(exposures, key=lambda exposure: exposure.first_at, reverse=True)
+    ]
 
 
 def list_custom_data(site: Site, person: Sequence[Identity]) -> list[PersonCustomData]:

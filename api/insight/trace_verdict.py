@@ -9,6 +9,7 @@ from api.events.effects import Effect
 from api.http.wording import count_of, duration_of
 from api.insight.trace_facts import TraceFacts
 from api.models import Message
+from cohorts.changes import holder_of
 from goals.models import Conversion
 from goals.shown_names import show_goal_name, show_name
 
@@ -114,6 +115,5 @@ def _show(facts: TraceFacts, name: str) -> str:
 def _find_person(facts: TraceFacts) -> str:
     """Return the best identifier of the event's person: of the user, otherwise of the device or visitor."""
     change = facts.derived.change if facts.derived else None
-    if change is None:
-        return ""
-    return change.user or change.anonymous or change.visitor or ""
+    holder = holder_of(change) if change else None
+    return holder[1] if holder else ""

@@ -11,7 +11,9 @@ from django.db.models import F, Model, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
 import names
@@ -145,3 +147,9 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
         },
         status=status,
     )
+
+
+def page_of(site: Site, page: str, *arguments: Any, **query: str) -> str:
+    """Return the address of a page of a site."""
+    address = reverse(f"pages:{page}", args=[site.sitecode, *arguments])
+    return f"{address}?{urlencode(query)}" if query else address

@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from django.urls import reverse
-
 from api.alerts.conditions import explain
 from api.http.refused_keys import KeyProblem
 from api.http.wording import count_of, duration_of
 from api.insight import site_status
 from api.models import Alert, Site
+from api.pages.access import page_of
 from goals.shown_names import show_goal_name
 
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
@@ -93,7 +92,7 @@ def needs(
     for goal in troubles.archived:
         name = show_goal_name(goal, template=site.goal_name_template)
         sentence = f"The archived goal “{name}” still counts conversions."
-        yield AttentionItem(sentence, [("View goal", reverse("pages:goal", args=[site.sitecode, goal.pk]))])
+        yield AttentionItem(sentence, [("View goal", page_of(site, "goal", goal.pk))])
     for refused in troubles.refused:
         page, label = PLACES[refused.reason] if may_own else NOT_OF_OWNERS
         yield AttentionItem(refused.sentence, [(label, page_of(site, page))], is_grave=True)
@@ -123,8 +122,3 @@ def in_words(count: int) -> str:
     """Return `1 event` or `10,000 events or more`: no more are counted."""
     more = " or more" if count >= site_status.MOST_COUNTED else ""
     return f"{count_of(min(count, site_status.MOST_COUNTED), 'event')}{more}"
-
-
-def page_of(site: Site, page: str) -> str:
-    """Return the address of a page of a site."""
-    return reverse(f"pages:{page}", args=[site.sitecode])

@@ -7,15 +7,13 @@ from typing import Any, Final
 from django.db.models import CharField, F, QuerySet, Value
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
-from django.urls import reverse
-from django.utils.http import urlencode
 
 import names
 from api.events.types import ALL_TYPES
 from api.insight.person_rows import describe_person
 from api.models import Message, Role, Site
 from api.models.message_rows import find_by_keys
-from api.pages.access import list_sites, may, show, site_page
+from api.pages.access import list_sites, may, page_of, show, site_page
 from api.pages.frame import MENU
 from api.pages.query_form import read_id
 from api.pages.settings.site import SiteForm
@@ -26,8 +24,6 @@ from goals.models import SEARCH_KEYS, Goal
 from goals.shown_names import show_goal_name
 
 MOST: Final = 6  # results of a kind
-TEXT_LENGTH: Final = 255
-LAST_CHARACTER: Final = "\U0010ffff"  # sorts after whatever may follow a beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ ACTIONS: Final = (
 @site_page()
 def search(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show what a text finds; htmx gets the results alone. Each kind of row is looked up by an index, six at most."""
-    text = request.GET.get("q", "").strip()[:TEXT_LENGTH]
+    text = request.GET.get("q", "").strip()[: people_search.TEXT_LENGTH]
     groups = [(label, found) for label, found in find(request, site, text) if found]
     if request.headers.get("HX-Request") == "true":
         return render(request, "pages/search/results.html", {"is_palette": True, "groups": groups, "text": text})
@@ -110,11 +106,6 @@ def matches(text: str, *searched: str) -> bool:
     """Return True if every word of a text begins a word that is searched. Pure."""
     known = " ".join(searched).casefold().replace("(", " ").split()
     return all(any(word.startswith(part) for word in known) for part in text.casefold().split())
-
-
-def page_of(site: Site, page: str, *arguments: Any, **query: str) -> str:
-    address = reverse(f"pages:{page}", args=[site.sitecode, *arguments])
-    return f"{address}?{urlencode(query)}" if query else address
 
 
 def find_goals(site: Site, text: str) -> list[Result]:
@@ -151,7 +142,7 @@ def find_audiences(site: Site, text: str) -> Iterator[tuple[str, Sequence[Result
 
     personas = names.search(Persona.objects.filter(site=site), text, "name")
     segments = names.search(Segment.objects.filter(site=site), text, "name")
-    groups = Group.objects.filter(site=site, group_id__gte=text, group_id__lt=text + LAST_CHARACTER)
+    groups = Group.objects.filter(site=site, group_id__gte=text, group_id__lt=text + people_search.LAST_CHARACTER)
     found = list(
         rows("persona", personas, "name", "pk").union(
             rows("segment", segments, "name", "pk"), rows("group", groups, "group_id", "pk"), all=True

@@ -1,7 +1,7 @@
 """`/api/sites/{sitecode}/personas` and `groups`: lists, members, traits."""
 
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from django.shortcuts import get_object_or_404
@@ -21,9 +21,7 @@ from api.rest.reading import PageQuery, Query, read_page
 from api.rest.schema import PAGE_HEADERS, answers
 from cohorts import members, queries
 from cohorts.models import Group, Identity, Persona
-from cohorts.persona_history import count_changes
-
-CHANGE_DAYS: Final = 28
+from cohorts.persona_history import LIST_DAYS, count_changes
 
 
 class MemberQuery(Query):
@@ -52,7 +50,7 @@ class Personas(APIView):
         page, headers = read_page(names.in_order(Persona.objects.filter(site=site), "name"), query)
         sizes, is_complete = members.sizes(site.pk) if page else ({}, True)
         seen = queries.load_first_and_last_events(site.pk, [persona.pk for persona in page])
-        since = timezone.now() - timedelta(days=CHANGE_DAYS)
+        since = timezone.now() - timedelta(days=LIST_DAYS)
         changes = count_changes(site.pk, [persona.pk for persona in page], since=since)
         shaped = [
             {

@@ -10,6 +10,7 @@ from api.erasure.erase import erase
 from api.insight.export import export
 from api.insight.people import look_up
 from api.insight.person_visits import last_visits, list_custom_data
+from api.insight.timeline import MomentKind, load_timeline
 from cohorts.models import CustomData
 from goals.visit_models import Exposure, VisitActivity, VisitFact
 from tests.support.sdk import custom_data, line, send_lines
@@ -33,11 +34,12 @@ def test_person__of_sdk_lines__has_visits_custom_data_and_exposures(world: World
     person = look_up(world.site, "v1")
     assert person is not None
 
-    (visit,), (exposure,) = last_visits(world.site, person.identities)
+    (visit,) = last_visits(world.site, person.identities)
     assert (visit.pages, visit.first_page) == (2, "https://shop.example/first")
     rows = list_custom_data(world.site, person.identities)
     assert [(row.index, row.name, row.values) for row in rows] == [(1, "Plan", "pro"), (9, "", "a, b")]
-    assert (exposure.experiment_id, exposure.variation_id) == (5011, 70111)
+    (exposure,) = load_timeline(world.site, person, kinds={MomentKind.EXPOSURE}, place=None).moments
+    assert exposure.name == "Variation 70111 of experiment 5011"
 
     client = Client()
     client.force_login(owner_of(world.site))

@@ -15,7 +15,7 @@ from api.erasure import erase
 from api.insight import breakdowns
 from api.insight.breakdowns import BreakdownBy
 from api.insight.export import export
-from api.insight.people import look_up, persona_changes
+from api.insight.people import look_up
 from api.insight.why_not import why_not
 from api.models import Erasure, Message
 from api.rest.conversions import PAGE_BYTES
@@ -25,6 +25,7 @@ from goals.models import Conversion, Goal
 from tests.support.management_api import Caller
 from tests.support.messages import all_bodies, replace_bodies, store_messages
 from tests.support.pages import address, browser_of, text_of
+from tests.support.people import persona_changes
 from tests.world import START, World
 
 MB = 1_000_000
@@ -117,7 +118,7 @@ def test_persona_changes__of_a_large_person__never_load_the_profile(world: World
     identity = make_person(world, trait=200_000, changes=300)
 
     with measured() as peak:
-        changes = persona_changes(world.site, [identity], limit=300)
+        changes = persona_changes(world.site, [identity])
 
     assert len(changes) == 300
     assert peak.bytes < 2 * MB

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api.pages.goals.export import as_text
+from api.pages.csv_cells import as_text
 from api.pages.goals.list_query import SEEN, SORTS
 from goals import catalogue, merging
 from goals.models import Conversion, Goal

@@ -11,13 +11,13 @@ from django.test import Client
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
-from api.insight.people import persona_changes
 from api.models import AuditEntry, Site
 from cohorts import remote_data
 from cohorts.models import Group, Identity, Persona
 from tests.support.ada import ENTERED, EXITED, send_ada
 from tests.support.messages import forget_messages
 from tests.support.pages import address, browser_of, text_of
+from tests.support.people import persona_changes
 from tests.world import World
 
 PAGES = (

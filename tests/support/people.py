@@ -1,8 +1,13 @@
 """Events of personas, and identities with as many facts as they may have."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from django.db import connection
+
+from api.insight.people import CHANGES, PersonaChange, with_messages
+from api.models import Site
 from cohorts import merge
 from cohorts.models import Identity
 from tests.world import World
@@ -16,6 +21,13 @@ def audience(world: World, name: str, *, entered: bool, at: float = 0, **fields:
         at=at,
         **{"properties": {"audience_key": name, name: entered}, **fields},
     )
+
+
+def persona_changes(site: Site, person: Sequence[Identity]) -> list[PersonaChange]:
+    """Return the changes of personas that the export of a person has."""
+    with connection.cursor() as cursor:
+        cursor.execute(CHANGES, {"site": site.pk, "identities": [identity.pk for identity in person]})
+        return with_messages(site, cursor.fetchall())
 
 
 def get_identity(value: str = "user-1") -> Identity:

@@ -1,9 +1,8 @@
 """Export of the goal list as CSV for spreadsheets: Excel, Numbers, LibreOffice, Google Sheets."""
 
 import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from django.utils import timezone
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.access import site_page
+from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_number, as_stamp, as_text
 from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
 from api.pages.ranges import SESSION_KEY, Range, resolve_range
@@ -25,10 +25,6 @@ from goals.reports.site_periods import MOST_READ
 from goals.reports.summaries import GoalSummary, summarise_goals
 
 CHUNK: Final = 500  # goals that are held at a time
-BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
-# Spreadsheets run a cell that begins like a formula, also after white space and quotes, and in the full width of
-# Japanese keyboards. Excel in most of Europe separates by semicolons, so a cell begins behind each of them too.
-FORMULA: Final = re.compile(r"""(^|[;\t\r\n])(?=[\s"']*[=+\-@＝＋－＠])|^(?=[\t\r\n])""")
 SPANS: Final = ("24 h", "30 days", "all")
 
 
@@ -59,7 +55,7 @@ def write_csv(
     site: Site, ids: Sequence[int], currencies: Sequence[str], span: Range, *, now: datetime
 ) -> Iterator[str]:
     """Yield the lines of these goals, some hundred at a time. Eight queries for each 500 goals."""
-    writer = csv.writer(_Line())
+    writer = csv.writer(Line())
     figures = [f"{figure}, {span}" for figure in ("conversions", "converting visits") for span in SPANS]
     days = f"{span.first} to {span.last}"
     of_range = [f"conversions, {days}", f"converting visitors, {days}"]
@@ -95,13 +91,6 @@ def write_csv(
         )
 
 
-class _Line:
-    """File for `csv.writer` that returns each line."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
 def make_cells(
     goal: Goal, headline: GoalSummary, figures: GoalFigures, currencies: Sequence[str], *, visitors: int | str
 ) -> list[Any]:
@@ -123,7 +112,7 @@ def make_cells(
         headline.ever.visitors,
         headline.ever.cancellations,
         *write_money(revenue, currencies),
-        f"{last.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if last else "",
+        as_stamp(last) if last else "",
         figures.conversions,
         visitors,
         *write_money(figures.revenue, currencies),
@@ -133,13 +122,3 @@ def make_cells(
 def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> list[str]:
     """Return a cell for each currency, empty without revenue in it."""
     return [as_number(revenue[currency]) if currency in revenue else "" for currency in currencies]
-
-
-def as_text(text: str) -> str:
-    """Return a text with an apostrophe wherever a spreadsheet would read a formula."""
-    return FORMULA.sub(r"\1'", text)
-
-
-def as_number(amount: Decimal) -> str:
-    """Return an amount without zeros at its end, separators or an exponent: `1234.5`."""
-    return f"{amount.normalize():f}"

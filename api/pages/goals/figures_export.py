@@ -1,15 +1,14 @@
 """Export of a goal's chart as CSV, the compared period beside it."""
 
 import csv
-from datetime import UTC
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
 from api.models import Site
 from api.pages.access import site_page
+from api.pages.csv_cells import BYTE_ORDER_MARK, as_number, as_stamp
 from api.pages.goals.detail import find_goal
-from api.pages.goals.export import BYTE_ORDER_MARK, as_number
 from api.pages.goals.figures import load_goal_series
 from api.pages.ranges import read_range
 from goals.reports.series import SeriesPoint
@@ -33,9 +32,8 @@ def export_figures(request: HttpRequest, site: Site, goal_id: int) -> HttpRespon
     compared = [f"compared: {head}" for head in ("from", *figures)] if series.before else []
 
     def cells(point: SeriesPoint) -> list[str | int]:
-        begin = f"{point.begin.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         money = [as_number(point.revenue[each]) if each in point.revenue else "" for each in currencies]
-        return [begin, point.conversions, point.visits, point.cancellations, *money]
+        return [as_stamp(point.begin), point.conversions, point.visits, point.cancellations, *money]
 
     writer = csv.writer(response)
     writer.writerow(["from", *figures, *compared])

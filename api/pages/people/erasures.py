@@ -12,9 +12,9 @@ from api.erasure import erase, message_sweep
 from api.http.wording import count_of
 from api.models import Erasure, Role, Site
 from api.models.audit import write_audit
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
-from api.pages.people.person import get_person, page_of
+from api.pages.people.person import get_person
 from api.pages.query_form import read_id
 
 RECEIPTS = 50
@@ -30,7 +30,7 @@ def erase_person(request: HttpRequest, site: Site) -> HttpResponseBase:
         except erase.TooManyIdentitiesError:
             most = f"{erase.MOST_IDENTITIES:,}"
             messages.error(request, f"Not erased: more than {most} identifiers are linked, which can’t be one person.")
-            return redirect(page_of(site, "person", person.asked))
+            return redirect(page_of(site, "person", id=person.asked))
         if receipt is None:  # another request erased the person meanwhile
             return redirect("pages:erasures", site.sitecode)
         write_audit(request.user, site, f"Erased a person: receipt {receipt.pk}", None, {"receipt": receipt.pk})

@@ -1,25 +1,23 @@
 """People of a site: search, filters, and the list as CSV."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC
-from io import StringIO
 from typing import Any, Final
 
 from django import forms
 from django.db import connection
-from django.http import HttpRequest, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from api.insight.people_pages import PeopleFilter, PeoplePlace, find_page
 from api.insight.person_rows import PersonRow
 from api.models import Role, Site
 from api.models.audit import write_audit
-from api.pages.access import show, site_page
-from api.pages.goals.export import BYTE_ORDER_MARK, as_text
-from api.pages.people.person import page_of
+from api.pages.access import page_of, show, site_page
+from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text
 from api.pages.query_form import IdField, QueryForm
 from cohorts import search
 from cohorts.models import Identity
@@ -59,13 +57,12 @@ def list_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     place = PeoplePlace.of(query.values)
     page = find_page(site, wanted, place, now=timezone.now())
     if len(page.rows) == 1 and not page.is_cut and wanted.text and wanted == PeopleFilter(text=wanted.text):
-        return redirect(page_of(site, "person", page.rows[0].value))
+        return redirect(page_of(site, "person", id=page.rows[0].value))
     kept = {name: query.raw(name) for name in FILTERS if query.values[name]}
     return show(
         request,
         "pages/people/list.html",
         title="People",
-        query=query,
         wanted=wanted,
         place=place,
         page=page,
@@ -74,7 +71,6 @@ def list_people(request: HttpRequest, site: Site) -> HttpResponseBase:
         chips=[(label, _link(kept, without=names)) for label, names in describe_filter(wanted)],
         next=None if page.next is None else _link(kept, **page.next.query),
         first=_link(kept),
-        export=_link(kept),
         most=search.MOST_FOUND,
     )
 
@@ -135,33 +131,25 @@ def load_choices(site_id: int) -> tuple[list[str], list[tuple[int, str]]]:
 
 def write_csv(site: Site, wanted: PeopleFilter) -> Iterator[str]:
     """Yield the lines of all people who pass a filter, by identifier. Ten queries for each 200 people."""
-    yield BYTE_ORDER_MARK + _join([HEADS])
+    writer = csv.writer(Line())
+    yield BYTE_ORDER_MARK + writer.writerow(HEADS)
     place: PeoplePlace | None = PeoplePlace(by_id=True)
     while place is not None:
         page = find_page(site, wanted, place, now=timezone.now(), limit=EXPORTED)
-        yield _join(make_cells(row) for row in page.rows)
+        yield "".join(writer.writerow(make_cells(row)) for row in page.rows)
         place = None if page.next is None else replace(page.next, by_id=True)
-
-
-def _join(rows: Iterable[Sequence[Any]]) -> str:
-    lines = StringIO()
-    csv.writer(lines).writerows(rows)
-    return lines.getvalue()
 
 
 def make_cells(row: PersonRow) -> list[Any]:
     """Return the cells of a person: harmless texts, plain numbers, times in ISO 8601 and UTC."""
-    seen = row.last_seen
     return [
         row.kind.label,
         *(as_text(text) for text in (row.value, row.name, row.email, row.username, row.group, ", ".join(row.personas))),
-        f"{seen.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if seen else "",
+        as_stamp(row.last_seen) if row.last_seen else "",
         "" if row.is_large else row.conversions,
     ]
 
 
 def _link(kept: dict[str, str], *, without: Sequence[str] = (), **place: str) -> str:
     """Return the query string of the list with these filters."""
-    query = QueryDict(mutable=True)
-    query.update({name: value for name, value in kept.items() if name not in without} | place)
-    return query.urlencode()
+    return urlencode({name: value for name, value in kept.items() if name not in without} | place)

@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
@@ -74,7 +73,7 @@ def show_person(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show a person: name, audiences, traits, and all that happened in one timeline."""
     person, query = get_person(request, site), TimelineQuery(request.GET)
     public, full = people.documents_of(site, person)
-    visits, _ = person_visits.last_visits(site, person.identities)
+    visits = person_visits.last_visits(site, person.identities)
     kinds = frozenset(MomentKind(kind) for kind in query.values["kind"]) or frozenset(MomentKind)
     timeline = load_timeline(site, person, kinds=kinds, place=query.place)
     traits = {fact.name: fact.value for fact in person.traits}
@@ -156,11 +155,6 @@ def get_person(request: HttpRequest, site: Site) -> people.Person:
     if person is None:
         raise Http404
     return person
-
-
-def page_of(site: Site, page: str, id_: str) -> str:
-    """Return the address of a page of a person."""
-    return f"{reverse(f'pages:{page}', args=[site.sitecode])}?{urlencode({'id': id_})}"
 
 
 def _format_json(document: object) -> str:

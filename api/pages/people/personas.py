@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
@@ -21,17 +20,16 @@ from api.insight import people
 from api.insight.person_rows import PersonRow, load_root_rows
 from api.models import Removal, Role, Site
 from api.models.audit import write_audit
-from api.pages.access import show, site_page
+from api.pages.access import page_of, show, site_page
 from api.pages.people.segments import draw_changes
 from api.pages.query_form import QueryForm
 from cohorts import members, merge, queries
 from cohorts.models import Group, Identity, Persona
-from cohorts.persona_history import MOST_FACTS, MOST_IN_LIST, PersonaChanges, count_changes
+from cohorts.persona_history import LIST_DAYS, MOST_FACTS, MOST_IN_LIST, PersonaChanges, count_changes
 from cohorts.remote_data import COMMON_BYTES, MOST_LISTED
 from cohorts.segments.listing import ChangesOfDay
 
 PAGE: Final = 50
-DAYS: Final = 28  # of the change in the list
 CHART_DAYS: Final = 30  # that `draw_changes` draws
 MOST_SKIPPED: Final = 1_000_000
 TITLE_LENGTH: Final = 200
@@ -52,7 +50,7 @@ class PersonaRow:
     persona: Persona
     members: int
     times: tuple[datetime, datetime | None]  # of the first and last event about it
-    changes: PersonaChanges  # of the last DAYS days
+    changes: PersonaChanges  # of the last LIST_DAYS days
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +68,17 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
     query, now = ListQuery(request.GET).values, timezone.now()
     by_size = query["sort"] == "size"
     rows = Persona.objects.filter(site=site)
-    sizes, is_complete = members.sizes(site.pk)
     skip = query["skip"] or 0
     if by_size:
+        sizes, is_complete = members.sizes(site.pk)
         ordered = sorted(rows.order_by("sort_key", "name"), key=lambda persona: -sizes.get(persona.name, 0))
         personas = ordered[skip : skip + PAGE + 1]
     else:
         personas = list(names.in_order(rows, "name", after=query["after"])[: PAGE + 1])
+        sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
     ids = [persona.pk for persona in personas[:PAGE]]
-    seen = queries.load_first_and_last_events(site.pk, ids) if ids else {}
-    changes = count_changes(site.pk, ids, since=now - timedelta(days=DAYS)) if ids else {}
+    seen = queries.load_first_and_last_events(site.pk, ids)
+    changes = count_changes(site.pk, ids, since=now - timedelta(days=LIST_DAYS))
     return show(
         request,
         "pages/personas/personas.html",
@@ -89,14 +88,14 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
                 persona,
                 sizes.get(persona.name, 0),
                 seen.get(persona.pk, (persona.created_at, None)),
-                changes.get(persona.pk, PersonaChanges()),
+                changes[persona.pk],
             )
             for persona in personas[:PAGE]
         ],
         is_complete=is_complete,
         most=members.MOST_COUNTED,
         most_changes=MOST_IN_LIST,
-        days=DAYS,
+        days=LIST_DAYS,
         by_size=by_size,
         is_full=rows[:MOST_LISTED].count() == MOST_LISTED,
         most_listed=MOST_LISTED,
@@ -145,26 +144,25 @@ def list_groups(request: HttpRequest, site: Site) -> HttpResponseBase:
         by_id = {group.group_id: group for group in rows.filter(group_id__in=largest)}
         groups = [by_id[id_] for id_ in largest if id_ in by_id]
         has_more = len(largest) > PAGE
-        groups = groups[:PAGE]
     else:
         groups = list(names.in_order(rows, "group_id", after=query["after"])[: PAGE + 1])
         has_more = len(groups) > PAGE
-    ids = [group.pk for group in groups[:PAGE]]
-    summaries = queries.load_group_summaries(site.pk, ids) if ids else {}
+    page = groups[:PAGE]
+    summaries = queries.load_group_summaries(site.pk, [group.pk for group in page])
     return show(
         request,
         "pages/personas/groups.html",
         title="Groups",
         rows=[
             GroupRow(group, summaries.get(group.pk, queries.GroupSummary()), sizes.get(group.group_id, 0))
-            for group in groups[:PAGE]
+            for group in page
         ],
         is_complete=is_complete,
         most=members.MOST_COUNTED_IN_GROUPS,
         by_size=by_size,
         removals=_list_removals(site, Removal.Of.GROUP),
         is_first=not (query["after"] or skip),
-        next=_next(by_size, skip, groups[:PAGE][-1].group_id) if has_more and groups else "",
+        next=_next(by_size, skip, page[-1].group_id) if has_more and page else "",
     )
 
 
@@ -257,11 +255,6 @@ def _next(by_size: bool, skip: int, last: str) -> str:  # noqa: FBT001 - private
 def _list_removals(site: Site, of: Removal.Of) -> list[str]:
     """Return the names of personas or groups that a worker is removing."""
     return list(site.removals.filter(of=of, finished_at=None).values_list("name", flat=True)[:PAGE])
-
-
-def page_of(site: Site, page: str, **query: str) -> str:
-    """Return the address of a page of a persona or a group."""
-    return f"{reverse(f'pages:{page}', args=[site.sitecode])}?{urlencode(query)}"
 
 
 def _text(request: HttpRequest, name: str) -> str:

@@ -1,0 +1,33 @@
+"""Cells of the CSV files that people download: harmless in a spreadsheet, plain for a program."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
+# Spreadsheets run a cell that begins like a formula, also after white space and quotes, and in the full width of
+# Japanese keyboards. Excel in most of Europe separates by semicolons, so a cell begins behind each of them too.
+FORMULA: Final = re.compile(r"""(^|[;\t\r\n])(?=[\s"']*[=+\-@＝＋－＠])|^(?=[\t\r\n])""")
+
+
+class Line:
+    """File for `csv.writer` that returns each line."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def as_text(text: str) -> str:
+    """Return a text with an apostrophe wherever a spreadsheet would read a formula."""
+    return FORMULA.sub(r"\1'", text)
+
+
+def as_number(amount: Decimal) -> str:
+    """Return an amount without zeros at its end, separators or an exponent: `1234.5`."""
+    return f"{amount.normalize():f}"
+
+
+def as_stamp(at: datetime) -> str:
+    """Return a time in UTC by ISO 8601, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

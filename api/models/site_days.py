@@ -24,8 +24,3 @@ def start_of_day(site: Site, day: date) -> datetime:
 def end_of_day(site: Site, day: date) -> datetime:
     """Return the first moment after a day of a site: after 23, 24 or 25 hours."""
     return zones.end_of(day, zone_of(site))
-
-
-def first_of_week(site: Site, day: date) -> date:
-    """Return the first day of the week of a day, by the weekday on which the site's weeks begin."""
-    return zones.first_of_week(day, site.first_weekday)

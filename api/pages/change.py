@@ -1,10 +1,11 @@
 """Change of a figure to that of the compared period, in a sign and in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from api.pages.charts import Tone
+from api.templatetags.figures import in_currency
 
 FEW = 5  # a percentage of fewer says nothing
 
@@ -73,3 +74,17 @@ def make_card(
         return Card(label, write(now), help=help_text)
     change = compare(now, before, is_better_if_more=is_better_if_more, write=write)
     return Card(label, write(now), write(before), change, help_text)
+
+
+def make_revenue_card(
+    now: Mapping[str, Decimal], before: Mapping[str, Decimal] | None, currency: str, *, help_text: str = ""
+) -> Card:
+    """Return the revenue in one currency beside that of the compared period, which is None without one. Pure."""
+    nothing = Decimal()
+    return make_card(
+        "Revenue",
+        now.get(currency, nothing),
+        None if before is None else before.get(currency, nothing),
+        write=lambda value: in_currency(Decimal(value), currency),
+        help_text=help_text,
+    )

@@ -1,6 +1,7 @@
 """Cells of the CSV files that people download: harmless in a spreadsheet, plain for a program."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -31,3 +32,8 @@ def as_number(amount: Decimal) -> str:
 def as_stamp(at: datetime) -> str:
     """Return a time in UTC by ISO 8601, to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> list[str]:
+    """Return a cell for each currency, empty without revenue in it."""
+    return [as_number(revenue[currency]) if currency in revenue else "" for currency in currencies]

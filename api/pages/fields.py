@@ -52,11 +52,15 @@ class ZoneField(forms.ChoiceField):
     """A time zone by its name, grouped by its part of the world. `empty` is the label of no choice, if one may."""
 
     def __init__(self, *, empty: str = "", **options: Any) -> None:
+        # When a form is made, because the names are read from hundreds of files.
+        super().__init__(choices=lambda: self._list_choices(empty), required=not empty, **options)
+
+    @staticmethod
+    def _list_choices(empty: str) -> list[Any]:
         groups = groupby(zones.list_zones(), lambda name: name.partition("/")[0])
         # As places are spelled: "America/Argentina/Buenos_Aires" is "Argentina/Buenos Aires".
         named = [
             (group, [(name, name.partition("/")[2].replace("_", " ") or name) for name in names])
             for group, names in groups
         ]
-        choices = [("", empty)] if empty else []
-        super().__init__(choices=[*choices, *named], required=not empty, **options)
+        return [("", empty), *named] if empty else named

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from typing import Final
 
 from django.http import HttpRequest, HttpResponseBase
@@ -17,7 +16,7 @@ from api.models import Role, Site
 from api.models.site_days import day_of, zone_of
 from api.pages.access import may, show, site_page
 from api.pages.attention import list_needs
-from api.pages.change import Card, FigureChange, compare, make_card
+from api.pages.change import Card, FigureChange, compare, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
 from api.pages.ranges import Range, make_control, read_range
 from api.templatetags.figures import in_currency
@@ -95,18 +94,9 @@ def make_cards(site: Site, seen: SitePeriods) -> list[Card]:
         cards.append(make_card("Converting visitors", now.visitors, before.visitors if before else None))
     currency = find_currency(site, seen.totals)
     if currency:
-        nothing = Decimal()
-        cards.append(
-            make_card(
-                "Revenue",
-                now.revenue.get(currency, nothing),
-                before.revenue.get(currency, nothing) if before else None,
-                write=lambda value: in_currency(Decimal(value), currency),
-                help_text=", ".join(
-                    in_currency(amount, other) for other, amount in now.revenue.items() if other != currency
-                ),
-            )
-        )
+        others = (in_currency(amount, other) for other, amount in now.revenue.items() if other != currency)
+        revenue = before.revenue if before else None
+        cards.append(make_revenue_card(now.revenue, revenue, currency, help_text=", ".join(others)))
     return cards
 
 

@@ -21,6 +21,7 @@ from api.pages.spans import find_trouble
 from goals.reports.series import SeriesStep
 
 SESSION_KEY: Final = "range"
+OF_RANGE: Final = ("range", "compare", "from", "to")  # parameters of an address
 PLACES: Final = ("before", "after", "id", "place")  # of a list: they mean nothing in another range
 HOURS: Final = 24
 MOST_DAYS_BY_DAY: Final = 92
@@ -182,12 +183,23 @@ def read_range(request: HttpRequest, site: Site, *, now: datetime, default: Pres
 
     The session keeps a valid choice; saving a session that changed takes two queries.
     """
-    query, last = request.GET, request.session.get(SESSION_KEY)
-    chosen = resolve_range(site, query, last if isinstance(last, dict) else {}, now=now, default=default)
-    asks = any(name in query for name in ("range", "compare", "from", "to"))
-    if asks and not chosen.trouble and chosen.parts != last:
+    chosen = recall_range(request, site, request.GET, now=now, default=default)
+    if names_range(request.GET) and not chosen.trouble and chosen.parts != request.session.get(SESSION_KEY):
         request.session[SESSION_KEY] = chosen.parts
     return chosen
+
+
+def recall_range(
+    request: HttpRequest, site: Site, query: QueryDict, *, now: datetime, default: Preset = Preset.FOUR_WEEKS
+) -> Range:
+    """Return the range that a query string names, otherwise the person's last one, which stays as it is."""
+    last = request.session.get(SESSION_KEY)
+    return resolve_range(site, query, last if isinstance(last, dict) else {}, now=now, default=default)
+
+
+def names_range(query: QueryDict) -> bool:
+    """Return True if a query string says anything of a range. Pure."""
+    return any(name in query for name in OF_RANGE)
 
 
 def resolve_range(
@@ -235,10 +247,7 @@ def resolve_range(
 def make_control(range_: Range, query: QueryDict) -> RangeControl:
     """Return the menu of ranges for a page with this query string. Pure."""
     kept = [
-        (name, value)
-        for name, values in query.lists()
-        if name not in {"range", "compare", "from", "to", "step", *PLACES}
-        for value in values
+        (name, value) for name, values in query.lists() if name not in {*OF_RANGE, "step", *PLACES} for value in values
     ]
     days = {name: value for name, value in range_.parts.items() if name in {"from", "to"}}
 

@@ -11,6 +11,7 @@ from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
+from zones import day_of, start_of
 
 PERIOD_SUMS: Final = read_query("reports/period_sums")
 PERIOD_VISITORS: Final = read_query("reports/period_visitors")
@@ -160,22 +161,18 @@ def _times_of(periods: Sequence[tuple[datetime, datetime | None]], places: Seque
 
 def split_days(begin: datetime, end: datetime | None, zone: tzinfo) -> WholeDays:
     """Return the whole days of a zone in a period, and what is left of it. Pure."""
-    first = begin.astimezone(zone).date()
-    if _start(first, zone) < begin:
+    first = day_of(begin, zone)
+    if start_of(first, zone) < begin:
         first += timedelta(days=1)
     if end is None:
         after = date.max
-        edges = [(begin, _start(first, zone))]
+        edges = [(begin, start_of(first, zone))]
     else:
-        after = end.astimezone(zone).date()
+        after = day_of(end, zone)
         if after < first:
             return WholeDays(first, first, [(begin, end)])
-        edges = [(begin, _start(first, zone)), (_start(after, zone), end)]
+        edges = [(begin, start_of(first, zone)), (start_of(after, zone), end)]
     return WholeDays(first, after, [(since, until) for since, until in edges if since < until])
-
-
-def _start(day: date, zone: tzinfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone)
 
 
 def _fetch(query: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from goals.models import Goal
 from goals.reports.figures import Revenue, load_member_ids, parse_revenue
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
+from zones import first_of_week
 
 MOST_POINTS: Final = 2_000  # of a series
 
@@ -88,7 +89,7 @@ def list_step_starts(begin: datetime, end: datetime, step: SeriesStep, *, first_
     if step != SeriesStep.HOUR:
         start = start.replace(hour=0)
     if step == SeriesStep.WEEK:
-        start -= timedelta(days=(start.weekday() - first_weekday) % 7)
+        start -= start.date() - first_of_week(start.date(), first_weekday)
     length = LENGTHS[step]
     count = max(0, -((start - end) // length))
     if count > MOST_POINTS:

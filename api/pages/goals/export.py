@@ -1,9 +1,8 @@
 """Export of the goal list as CSV for spreadsheets: Excel, Numbers, LibreOffice, Google Sheets."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -12,10 +11,10 @@ from django.utils import timezone
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_number, as_stamp, as_text
+from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text, write_money
 from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
-from api.pages.ranges import SESSION_KEY, Range, resolve_range
+from api.pages.ranges import Range, recall_range
 from goals.list_order import find_goal_ids, load_currencies
 from goals.models import Goal
 from goals.queries import live_goals
@@ -37,7 +36,7 @@ def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     now = timezone.now()
     asked = query_of_list(request) if request.method == "POST" else request.GET
     query = GoalListQuery(asked, template=site.goal_name_template, now=now)
-    span = resolve_range(site, asked, request.session.get(SESSION_KEY, {}), now=now)
+    span = recall_range(request, site, asked, now=now)
     if span.trouble:
         return HttpResponse(span.trouble, status=400, content_type="text/plain; charset=utf-8")
     order = order_in(query.order, span, find_currencies(site, query.order))
@@ -117,8 +116,3 @@ def make_cells(
         visitors,
         *write_money(figures.revenue, currencies),
     ]
-
-
-def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> list[str]:
-    """Return a cell for each currency, empty without revenue in it."""
-    return [as_number(revenue[currency]) if currency in revenue else "" for currency in currencies]

@@ -10,10 +10,9 @@ from typing import Final
 from api.insight.annotations import find_annotations
 from api.models import Site
 from api.models.site_days import zone_of
-from api.pages.change import Card, make_card
+from api.pages.change import Card, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
 from api.pages.ranges import Range
-from api.templatetags.figures import in_currency
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids
 from goals.reports.periods import load_periods
@@ -103,20 +102,10 @@ def make_cards(goal: Goal, figures: Sequence[GoalFigures], currency: str) -> lis
     cards = [conversions, visits] if goal.has_multiple_conversions else [visits, conversions]
     cards.insert(1, card("Converting visitors", lambda each: each.visitors))
     if currency:
-        cards.append(_revenue_card(now, before, currency))
+        cards.append(make_revenue_card(now.revenue, before.revenue if before else None, currency))
     if now.cancellations or (before and before.cancellations):
         cards.append(card("Cancelled conversions", lambda each: each.cancellations, is_better_if_more=False))
     return cards
-
-
-def _revenue_card(now: GoalFigures, before: GoalFigures | None, currency: str) -> Card:
-    nothing = Decimal()
-    return make_card(
-        "Revenue",
-        now.revenue.get(currency, nothing),
-        before.revenue.get(currency, nothing) if before else None,
-        write=lambda value: in_currency(Decimal(value), currency),
-    )
 
 
 def draw_conversions(

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, as_number, as_stamp
+from api.pages.csv_cells import BYTE_ORDER_MARK, as_stamp, write_money
 from api.pages.goals.detail import find_goal
 from api.pages.goals.figures import load_goal_series
 from api.pages.ranges import read_range
@@ -32,8 +32,13 @@ def export_figures(request: HttpRequest, site: Site, goal_id: int) -> HttpRespon
     compared = [f"compared: {head}" for head in ("from", *figures)] if series.before else []
 
     def cells(point: SeriesPoint) -> list[str | int]:
-        money = [as_number(point.revenue[each]) if each in point.revenue else "" for each in currencies]
-        return [as_stamp(point.begin), point.conversions, point.visits, point.cancellations, *money]
+        return [
+            as_stamp(point.begin),
+            point.conversions,
+            point.visits,
+            point.cancellations,
+            *write_money(point.revenue, currencies),
+        ]
 
     writer = csv.writer(response)
     writer.writerow(["from", *figures, *compared])

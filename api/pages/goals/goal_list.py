@@ -31,7 +31,7 @@ from goals.list_order import GoalOrder, find_goals, load_currencies
 from goals.models import Goal, Tag
 from goals.naming import parse_goal_name
 from goals.reports.figures import GoalFigures
-from goals.reports.periods import load_period, load_visitors
+from goals.reports.periods import load_periods, load_visitors
 from goals.reports.site_periods import MOST_READ
 from goals.reports.summaries import GoalSummary, summarise_goals
 
@@ -152,17 +152,15 @@ def find_facets(site: Site, is_archived: bool | None) -> tuple[list[Any], bool]:
 
 
 def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQuery) -> list[GoalRow]:
-    """Return goals with their figures. Four queries, three more for columns of all time."""
-    zone, columns = zone_of(site), query.columns
-    begin, end = span.periods[0]
-    figures = load_period(site.pk, goals, begin=begin, end=end, zone=zone, counts_visitors=False)
+    """Return goals with their figures. Three queries, three more for columns of all time."""
+    columns = query.columns
+    periods = span.periods if "change" in columns else span.periods[:1]
+    figures, *others = load_periods(site.pk, goals, periods, zone=zone_of(site), counts_visitors=False)
+    before = others[0] if others else {}
     visitors: Mapping[int, int] = {}
     if "visitors" in columns:
+        begin, end = periods[0]
         visitors = load_visitors(site.pk, goals, figures, begin=begin, end=end, most_read=MOST_READ)
-    before = dict[int, GoalFigures]()
-    if span.compared is not None and "change" in columns:
-        then = span.compared
-        before = load_period(site.pk, goals, begin=then.begin, end=then.end, zone=zone, counts_visitors=False)
     headlines: Mapping[int, GoalSummary] = {}
     if columns & OF_SUMMARY:
         headlines = summarise_goals(site.pk, goals, now=query.now)

@@ -18,7 +18,7 @@ from api.pages.access import get_in_site, may, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.goals.goal_list import query_of_list
 from api.pages.goals.list_query import PLACES, GoalListQuery
-from api.pages.ranges import SESSION_KEY, resolve_range
+from api.pages.ranges import OF_RANGE, names_range, recall_range
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_VIEWS: Final = 100  # of a person, and that a page lists
 QUERY_LENGTH: Final = 2_000
 NAME_LENGTH: Final = 100
-OF_RANGE: Final = ("range", "compare", "from", "to")
 
 
 @site_page()
@@ -91,10 +90,10 @@ def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseB
 def with_range(request: HttpRequest, site: Site) -> QueryDict:
     """Return the query string of the list with the range that it showed, which may be the last one of the session."""
     query = query_of_list(request)
-    if any(name in query for name in OF_RANGE):
+    if names_range(query):
         return query
     query = query.copy()
-    query.update(resolve_range(site, query, request.session.get(SESSION_KEY, {}), now=timezone.now()).parts)
+    query.update(recall_range(request, site, query, now=timezone.now()).parts)
     return query
 
 

@@ -19,6 +19,7 @@ from cohorts.models import Group, Identity, Persona, PersonaFact
 from goals.models import Conversion, Goal, GoalVisitor, Tag
 from tests.support.ada import ENTERED, send_ada
 from tests.support.pages import address, browser_of, text_of
+from tests.support.source_counts import wait_until_counted
 from tests.world import World
 
 
@@ -175,6 +176,7 @@ def test_site__with_data__goes_in_the_background_and_leaves_only_its_log(
     Goal.objects.create(site=other, name="Stays")
     owner.post(address("personas/persona/remove/"), {"name": "vip"})  # something in its log
     finish()
+    wait_until_counted(site, 7)  # later the process that received them would write what it counted
     page = text_of(admin.get(reverse("admin:api_site_delete", args=[site.pk])))
     assert "<td>events</td><td>7</td>" in page
     assert "<td>conversions</td><td>1</td>" in page

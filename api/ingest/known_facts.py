@@ -207,8 +207,9 @@ async def _find_states(site_id: int, lines: Sequence[SdkLine], *, now: datetime)
                 asked = tuple(
                     AskedState(site_id, holder, holder in custom, frozenset(seen)) for holder, seen in visitors
                 )
+                unwritten = {each: activity_buffer().find(site_id, each.holder) for each in asked}
                 rows = await batcher().call(asked, timeout=LOOKUP_SECONDS)
-                states |= {each.holder: _make_state(each, rows[each], now=now) for each in asked}
+                states |= {each.holder: _make_state(each, rows[each], unwritten[each], now=now) for each in asked}
     return states
 
 
@@ -232,8 +233,10 @@ def holder_of(line: SdkLine) -> VisitHolder:
     return VisitHolder(line.user or "", is_user=True)
 
 
-def _make_state(asked: AskedState, rows: Sequence[StateRow], *, now: datetime) -> VisitorState:
-    """Return the state of a visitor from its rows, from signs that are not written, and from memory."""
+def _make_state(
+    asked: AskedState, rows: Sequence[StateRow], unwritten: Sequence[Stretch], *, now: datetime
+) -> VisitorState:
+    """Return the state of a visitor from its rows, from activity that is not written, and from memory."""
     kinds = {row.kind for row in rows}
     state = VisitorState(
         exposures={row.exposure for row in rows if row.exposure is not None},
@@ -242,7 +245,7 @@ def _make_state(asked: AskedState, rows: Sequence[StateRow], *, now: datetime) -
         has_pending_custom_data=any(row.kind == PENDING and row.position for row in rows),
     )
     written = [Stretch(row.started_at, row.last_at) for row in rows if row.kind == ACTIVITY]
-    visits = join_stretches([*written, *activity_buffer().find(asked.site_id, asked.holder)])
+    visits = join_stretches([*written, *unwritten])
     if not visits or now - visits[-1].last_at >= VISIT_GAP:
         return state
     begun_at = visits[-1].started_at

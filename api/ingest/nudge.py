@@ -29,7 +29,7 @@ DEBOUNCE_SECONDS: Final = 0.02  # one nudge for all commits within
 RETRY_SECONDS: Final = 1.0  # without a try after the broker was unreachable
 BACKLOG_SECONDS: Final = 1.0
 NO_RETRY_FACTOR: Final = 2  # times the limit
-MAX_QUEUED: Final = 10  # tasks in a queue without a worker: one of each that beat sends, and some more
+MAX_QUEUED: Final = 20  # tasks in a queue without a worker: one of each that beat sends, and some more
 # Estimated bytes of a site's pending messages. A full limit of ordinary events of 1 kB has 250 MB.
 SITE_BYTES: Final = 4 * 2**30
 SAMPLED: Final = 50  # of the oldest and of the newest; measuring all would read each of them every second

@@ -73,6 +73,7 @@ class ActivityBuffer:
 
     def __init__(self) -> None:
         self._stretches: dict[SiteHolder, list[Stretch]] = {}
+        self._being_written: dict[SiteHolder, list[Stretch]] = {}
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._written_at = 0.0
@@ -82,14 +83,18 @@ class ActivityBuffer:
         self._add((site_id, holder), Stretch(at, at))
 
     def find(self, site_id: int, holder: VisitHolder) -> list[Stretch]:
-        """Return the stretches of a visitor that are not written yet."""
+        """Return the stretches of a visitor that are not written yet.
+
+        Ask before you read what is written, so that a flush between the two hides none.
+        """
+        key = (site_id, holder)
         with self._lock:
-            return list(self._stretches.get((site_id, holder), ()))
+            return [*self._being_written.get(key, ()), *self._stretches.get(key, ())]
 
     @property
     def is_written(self) -> bool:
         """Return True if nothing waits to be written."""
-        return not self._stretches
+        return not self._stretches and not self._being_written
 
     def write(self, connection: "psycopg.Connection[Any]") -> None:
         """Write what is due; what cannot be written stays for the next time. Raises psycopg.Error."""
@@ -101,6 +106,7 @@ class ActivityBuffer:
         with self._flushing:  # otherwise two flushes might both begin the stretch of one visitor
             with self._lock:
                 stretches, self._stretches = self._stretches, {}
+                self._being_written = stretches
             self._written_at = time.monotonic()
             try:
                 _write(connection, stretches)
@@ -109,6 +115,8 @@ class ActivityBuffer:
                     for stretch in of_key:
                         self._add(key, stretch)
                 raise
+            finally:
+                self._being_written = {}
 
     def _add(self, key: SiteHolder, stretch: Stretch) -> None:
         """Add a stretch, unless its visitor is one too many: a lost sign loses no fact."""

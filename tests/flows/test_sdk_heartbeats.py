@@ -1,6 +1,7 @@
 """Heartbeats and repetitions of SDKs: they extend the visit and are no messages."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from cohorts.models import Identity
 from goals.models import Goal
 from goals.visit_facts import VisitHolder
 from goals.visit_models import VisitActivity, VisitFact
+from tests.support.concurrency import count_lock_waits, holding, wait_until
 from tests.support.sdk import conversion, custom_data, flush_activity, line, post_lines, send_lines
 from tests.support.verifying import found_by_verify
 from tests.world import World
@@ -224,6 +226,19 @@ def test_activity__of_an_erased_person__is_not_written(world: World) -> None:
     flush_activity()
 
     assert load_activity(world).visitor_code == "v2"
+
+
+def test_activity__that_is_being_written__belongs_to_the_visit(world: World) -> None:
+    """Otherwise what repeats the visit's facts in this moment would be stored again."""
+    send_lines(world, line("staticData", **STATIC))
+    with ThreadPoolExecutor(1) as threads:
+        with holding("LOCK TABLE goals_visitactivity IN SHARE MODE"):
+            flushed = threads.submit(flush_activity)
+            wait_until(lambda: count_lock_waits() >= 1)
+            post_lines(world, line("staticData", **STATIC))
+        flushed.result()
+
+    assert stored() == ["static_data"]
 
 
 def test_activity__that_cannot_be_written__stays_for_the_next_time(world: World) -> None:

@@ -69,7 +69,8 @@ lock: $(UV) ## write requirements*.txt from pyproject.toml, with hashes
 	$(COMPILE) --group mutants -c requirements-dev.txt -o requirements-mutants.txt $(ARGS)
 
 clean: ## remove the environment and the caches, never the data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .build/mutants tests/contract/node_modules
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .build/mutants .build/migrated \
+		tests/contract/node_modules
 
 $(VENV)/run.stamp: requirements.txt requirements-embedded.txt | $(PYTHON) $(UV)
 	$(UV) pip install --quiet --python $(PYTHON) --require-hashes -r requirements.txt -r requirements-embedded.txt

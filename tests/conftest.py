@@ -1,6 +1,7 @@
 """Fixtures for all tests: a site, an HTTP client of the application, and a clock of the new-goal limit."""
 
 import logging
+import os
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -28,6 +29,12 @@ settings.load_profile("patient")
 def django_db_keepdb() -> bool:
     """Keep the databases, because server threads still hold connections. The server itself is temporary."""
     return True
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Let a database be a copy of the migrated one, if the tests started the server."""
+    connection.settings_dict["TEST"]["TEMPLATE"] = os.environ.get("TESTS_TEMPLATE")
 
 
 @pytest.fixture

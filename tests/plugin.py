@@ -18,6 +18,7 @@ from _pytest.nodeid import NodeId
 
 from api.runtime.embedded import servers
 from api.runtime.processes import claim
+from tests.migrated_cluster import TEMPLATE, copy_cluster
 
 CHECKLIST = Path(__file__).with_name("promises.txt")
 ADDRESSES = ("DATABASE_URL", "REDIS_URL")
@@ -45,6 +46,9 @@ def prepare(*, wanted: list[str]) -> None:
     started.callback(shutil.rmtree, directory, ignore_errors=True)
     os.environ["GOALPOST_DATA_DIR"] = str(directory)
     os.environ["GOALPOST_SECRET_KEY"] = "only for tests"
+    if "DATABASE_URL" in wanted:
+        copy_cluster(directory)
+        os.environ["TESTS_TEMPLATE"] = TEMPLATE
     if wanted:
         lock = started.enter_context(claim(directory))
         running = started.enter_context(servers(directory, lock=lock, wanted=wanted, throwaway=True))

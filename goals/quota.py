@@ -76,6 +76,30 @@ def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datet
     return [max(0, window.limit - count) for window, count in zip(limits, created, strict=True)]
 
 
+def find_next_place(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> datetime | None:
+    """Return when the next goal may be created, None if that is now. One query.
+
+    A window opens when the creation leaves it that is the last but `limit`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT max(created_at + l.span) FROM unnest(%(limits)s::bigint[], %(spans)s::interval[]) AS l (most, span)
+              JOIN LATERAL (
+                SELECT created_at FROM goals_goalcreation WHERE site_id = %(site)s
+                 ORDER BY created_at DESC OFFSET l.most - 1 LIMIT 1
+              ) AS last ON true
+            """,
+            {
+                "site": site_id,
+                "limits": [window.limit for window in limits],
+                "spans": [window.span for window in limits],
+            },
+        )
+        opens_at: datetime | None = cursor.fetchone()[0]
+    return opens_at if opens_at and opens_at > now else None
+
+
 def find_peak(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime | None]:
     """Return the most creations in any half-open span of this length, and the time of the first of them.
 

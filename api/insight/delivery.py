@@ -1,59 +1,81 @@
 """Delivery of events: received by source and time, outcomes, reasons and lag."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 
+from api.events.reasons import DROPS
 from api.ingest.source_counts import SourceCounts
 from api.models import Message
 
 OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
 LAG_LOOK: Final = 10_000  # the newest digested messages whose lag is measured: some 20 ms
-FAILED_LOOK: Final = 10_000  # the newest rejected and failed ones, whose reasons are counted: some 20 ms
 SAMPLES: Final = 10
+LARGEST_ID: Final = 2**63 - 1
+# Outcomes of an event. `arrival` was rejected before its digest, `ignored` by a rule.
+OUTCOME_KINDS: Final = (
+    *("arrival", "ignored", "pending", "deferred", "converted", "profile", "nothing", "rejected", "failed"),
+)
 
 
-class DeliveryPeriod(StrEnum):
-    DAY = "24h"  # by the hour
-    FORTNIGHT = "14d"  # by the day of UTC
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of a period in ascending order, and a period to compare it with. The last step ends at `end`."""
+
+    times: Sequence[datetime]
+    end: datetime
+    compared: tuple[datetime, datetime] | None = None
 
     @property
-    def step(self) -> timedelta:
-        return timedelta(hours=1) if self == DeliveryPeriod.DAY else timedelta(days=1)
+    def begin(self) -> datetime:
+        return self.times[0]
 
     @property
-    def steps(self) -> int:
-        return 24 if self == DeliveryPeriod.DAY else 14
+    def bounds(self) -> dict[str, Any]:
+        """The parameters of statements; without a compared period its bounds are one moment."""
+        since, until = self.compared or (self.begin, self.begin)
+        return {
+            "times": list(self.times),
+            "begin": self.begin,
+            "end": self.end,
+            "compared_begin": since,
+            "compared_end": until,
+        }
 
-    def times(self, now: datetime) -> list[datetime]:
-        """Return the beginnings of the steps, the oldest first; the last step contains `now`."""
-        last = now.replace(minute=0, second=0, microsecond=0)
-        if self == DeliveryPeriod.FORTNIGHT:
-            last = last.replace(hour=0)
-        return [last - self.step * back for back in reversed(range(self.steps))]
+
+def list_hours_of_day(now: datetime) -> Steps:
+    """Return the last 24 hours by the hour; the last one contains `now`."""
+    last = now.replace(minute=0, second=0, microsecond=0)
+    return Steps([last - timedelta(hours=back) for back in reversed(range(24))], now)
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds from receipt to digest of events that neither waited for the new-goal limit nor were retried."""
+    """Seconds from receipt to digest of events that neither waited for the new-goal limit nor were retried.
+
+    Those that did are counted by themselves.
+    """
 
     messages: int
     p50: float = 0
     p95: float = 0
     p99: float = 0
+    waited: int = 0
+    waited_p50: float = 0
+    waited_p95: float = 0
 
 
 @dataclass(slots=True)
 class ReasonCount:
-    """Count of the messages with one reason, and the newest of them."""
+    """Count of the messages of a period with one reason, and the newest of them."""
 
     code: str
     status: str
+    kind: str  # of OUTCOME_KINDS
     count: int = 0
     samples: list[int] = field(default_factory=list)
 
@@ -64,14 +86,16 @@ class ReasonCount:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Outcomes of the newest messages."""
+    """Outcomes of the newest messages of a period: of OUTCOME_KINDS."""
 
     messages: int
     since: datetime | None  # the oldest message counted; None if there was none
     is_cut: bool  # there are older ones
-    by_time: dict[datetime, Counter[str]]  # by the step of their receipt; converted, done, ignored or a status
+    by_time: dict[datetime, Counter[str]]  # by the step of their receipt
     by_source: dict[int | None, Counter[str]]
     reasons: list[ReasonCount]  # the most frequent first
+    before: Counter[str] | None = None  # of the compared period; None if not all of it was looked at
+    samples: list[int] = field(default_factory=list)  # newest messages of the kinds asked for
 
     def of_source(self, source_id: int) -> "Outcomes":
         """Return the counts of one source, without times and reasons."""
@@ -81,7 +105,12 @@ class Outcomes:
     @property
     def failed(self) -> int:
         """Return how many were rejected or failed."""
-        return sum(counts["rejected"] + counts["failed"] for counts in self.by_source.values())
+        return sum(counts[kind] for counts in self.by_source.values() for kind in ("arrival", "rejected", "failed"))
+
+    @property
+    def total(self) -> Counter[str]:
+        """Return the counts of all sources together."""
+        return sum(self.by_source.values(), Counter())
 
     @property
     def decided(self) -> int:
@@ -95,130 +124,176 @@ class Outcomes:
         return 100 * (self.decided - self.failed) / self.decided if self.decided else None
 
 
-def received_by_source(
-    site_id: int, source_ids: Sequence[int], *, span: DeliveryPeriod, now: datetime
-) -> dict[int, dict[datetime, SourceCounts]]:
-    """Return what these sources of a site received, by source and step. One query by the key."""
-    times = span.times(now)
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Counts of received messages, by source and step, and those of the compared period."""
+
+    by_source: dict[int, dict[datetime, SourceCounts]]
+    before: SourceCounts
+
+
+def count_received(site_id: int, source_ids: Sequence[int], steps: Steps, *, now: datetime) -> Received:
+    """Return what these sources of a site received in a period. One query by the key.
+
+    It is counted by the hour. Of an hour that is partly in the period, as much of it counts as is in the period.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT source_id, date_trunc(%s, hour, 'UTC'), sum(received)::bigint, sum(duplicates)::bigint,
-                   sum(rejected)::bigint, max(last_received_at)
-              FROM api_sourcetally WHERE site_id = %s AND source_id = ANY(%s) AND hour >= %s
+            SELECT source_id, step, sum(received * share)::bigint, sum(duplicates * share)::bigint,
+                   sum(rejected * share)::bigint, max(last_received_at)
+              FROM (
+                SELECT t.*, p.is_compared,
+                       CASE WHEN p.is_compared THEN 0
+                            ELSE width_bucket(greatest(hour, p.begin), %(times)s::timestamptz[]) END AS step,
+                       extract(epoch FROM least(p.until, hour + interval '1 hour', %(now)s) - greatest(hour, p.begin))
+                       / greatest(1, extract(epoch FROM least(hour + interval '1 hour', %(now)s) - hour)) AS share
+                  FROM (VALUES (false, %(begin)s::timestamptz, %(end)s::timestamptz),
+                               (true, %(compared_begin)s::timestamptz, %(compared_end)s::timestamptz)
+                       ) AS p (is_compared, begin, until)
+                  JOIN api_sourcetally t ON t.hour > p.begin - interval '1 hour' AND t.hour < p.until
+                 WHERE t.site_id = %(site)s AND t.source_id = ANY(%(sources)s)
+              ) AS counted
              GROUP BY 1, 2
             """,
-            ["hour" if span == DeliveryPeriod.DAY else "day", site_id, list(source_ids), times[0]],
+            {"site": site_id, "sources": list(source_ids), "now": now, **steps.bounds},
         )
         received: dict[int, dict[datetime, SourceCounts]] = {}
-        for source_id, at, *figures in cursor.fetchall():
-            received.setdefault(source_id, {})[at] = SourceCounts(*figures)
-    return received
+        before: list[SourceCounts] = []
+        for source_id, step, *figures in cursor.fetchall():
+            if step:
+                received.setdefault(source_id, {})[steps.times[step - 1]] = SourceCounts(*figures)
+            else:
+                before.append(SourceCounts(*figures))
+    return Received(received, total(before))
 
 
-def count_outcomes(site_id: int, *, span: DeliveryPeriod, now: datetime, source_id: int | None = None) -> Outcomes:
-    """Return the outcomes of the newest OUTCOMES_LOOK messages of a site that were received in this span. One query."""
+def total(figures: Iterable[SourceCounts]) -> SourceCounts:
+    """Return the sum of figures."""
+    rows = list(figures)
+    return SourceCounts(
+        sum(row.received for row in rows),
+        sum(row.duplicates for row in rows),
+        sum(row.rejected for row in rows),
+        max((row.last_received_at for row in rows if row.last_received_at), default=None),
+    )
+
+
+# An event without a digest was rejected on arrival.
+KIND: Final = """
+CASE WHEN status = 'rejected' AND digested_at IS NULL THEN 'arrival'
+     WHEN status <> 'done' THEN status
+     WHEN 'converted' = ANY(effects) THEN 'converted'
+     WHEN reason = ANY(%(drops)s) THEN 'ignored'
+     WHEN 'nothing' = ANY(effects) THEN 'nothing'
+     ELSE 'profile' END
+"""
+
+
+def count_outcomes(
+    site_id: int, steps: Steps, *, source_id: int | None = None, below: int = LARGEST_ID, sampled: Sequence[str] = ()
+) -> Outcomes:
+    """Return the outcomes of the newest OUTCOMES_LOOK messages of a site with ids below `below`. One query.
+
+    Those count that were received in the period, or in the one that it is compared with. `sampled` are kinds of
+    outcomes whose newest messages are named.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH newest AS MATERIALIZED (
-                SELECT id, source_id, received_at, status, reason, effects FROM api_message
-                 WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(look)s
+                SELECT id, source_id, received_at, status, reason, {KIND} AS kind FROM api_message
+                 WHERE site_id = %(site)s AND id < %(below)s ORDER BY id DESC LIMIT %(look)s
             )
-            SELECT date_trunc(%(step)s, received_at, 'UTC'), source_id, status, reason,
-                   CASE WHEN status <> 'done' THEN status
-                        WHEN 'converted' = ANY(effects) THEN 'converted'
-                        WHEN 'nothing' = ANY(effects) THEN 'ignored'
-                        ELSE 'done' END AS outcome,
-                   count(*), min(received_at), (SELECT count(*) FROM newest),
-                   (array_agg(id ORDER BY id DESC) FILTER (WHERE reason <> ''))[:%(samples)s]
+            SELECT CASE WHEN received_at >= %(begin)s THEN width_bucket(received_at, %(times)s::timestamptz[])
+                        ELSE 0 END AS step, source_id, status, reason, kind, count(*), min(received_at),
+                   (SELECT count(*) FROM newest), (SELECT min(received_at) FROM newest),
+                   (array_agg(id ORDER BY id DESC) FILTER (WHERE reason <> '' OR kind = ANY(%(sampled)s)))[:%(most)s]
               FROM newest
-             WHERE received_at >= %(since)s AND (%(source)s::bigint IS NULL OR source_id = %(source)s)
+             WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s)
+               AND (received_at >= %(begin)s AND received_at < %(end)s
+                    OR received_at >= %(compared_begin)s AND received_at < %(compared_end)s)
              GROUP BY 1, 2, 3, 4, 5
              ORDER BY 1 DESC
             """,
             {
                 "site": site_id,
+                "below": below,
                 "look": OUTCOMES_LOOK,
-                "step": "hour" if span == DeliveryPeriod.DAY else "day",
-                "since": span.times(now)[0],
                 "source": source_id,
-                "samples": SAMPLES,
+                "drops": list(DROPS),
+                "sampled": list(sampled),
+                "most": SAMPLES,
+                **steps.bounds,
             },
         )
-        rows = cursor.fetchall()
+        return _read_outcomes(cursor.fetchall(), steps, sampled)
+
+
+def _read_outcomes(rows: Sequence[tuple[Any, ...]], steps: Steps, sampled: Sequence[str]) -> Outcomes:
     by_time: dict[datetime, Counter[str]] = {}
     by_source: dict[int | None, Counter[str]] = {}
+    before: Counter[str] = Counter()
     reasons: dict[tuple[str, str], ReasonCount] = {}
-    for at, source, status, reason, outcome, count, _, _, samples in rows:
-        by_time.setdefault(at, Counter())[outcome] += count
-        by_source.setdefault(source, Counter())[outcome] += count
+    samples: list[int] = []
+    for step, source, status, reason, kind, count, _, _, _, ids in rows:
+        if not step:
+            before[kind] += count
+            continue
+        by_time.setdefault(steps.times[step - 1], Counter())[kind] += count
+        by_source.setdefault(source, Counter())[kind] += count
         if reason:
-            _add(reasons, reason, status, count, samples)
+            counted = reasons.setdefault((kind, reason), ReasonCount(reason, status, kind))
+            counted.count += count
+            counted.samples = sorted({*counted.samples, *ids}, reverse=True)[:SAMPLES]
+        if kind in sampled:
+            samples += ids
+    _, _, _, _, _, _, _, looked_at, back_to, _ = rows[0] if rows else (None,) * 10
+    is_full = bool(rows) and looked_at >= OUTCOMES_LOOK
+    is_whole = steps.compared is not None and not (is_full and back_to > steps.compared[0])
     return Outcomes(
-        messages=sum(row[5] for row in rows),
-        since=min((row[6] for row in rows), default=None),
-        is_cut=bool(rows) and rows[0][7] >= OUTCOMES_LOOK,
+        messages=sum(row[5] for row in rows if row[0]),
+        since=min((row[6] for row in rows if row[0]), default=None),
+        is_cut=is_full and back_to > steps.begin,
         by_time=by_time,
         by_source=by_source,
-        reasons=_sorted(reasons),
+        reasons=sorted(reasons.values(), key=lambda reason: (-reason.count, reason.code)),
+        before=before if is_whole else None,
+        samples=sorted(samples, reverse=True)[:SAMPLES],
     )
 
 
-def count_failures(site_id: int) -> list[ReasonCount]:
-    """Count the reasons of a site's rejected and failed messages, the most frequent first.
+def measure_lag(site_id: int, *, since: datetime, until: datetime | None = None, source_id: int | None = None) -> Lag:
+    """Return how long the messages took that were digested in this time: the lag of every page and alert.
 
-    It reads the newest FAILED_LOOK of each status by their index, whatever their age. One query.
+    It looks at the newest LAG_LOOK of them among the newest OUTCOMES_LOOK of a site. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT status, reason, count(*), (array_agg(id ORDER BY id DESC))[:%(samples)s]
-              FROM (VALUES ('rejected'), ('failed')) AS kind (name)
-              JOIN LATERAL (
-                SELECT id, status, reason FROM api_message
-                 WHERE site_id = %(site)s AND status = kind.name AND status IN ('rejected', 'failed')
-                 ORDER BY id DESC LIMIT %(look)s
-              ) AS m ON true
-             GROUP BY 1, 2
-            """,
-            {"site": site_id, "look": FAILED_LOOK, "samples": SAMPLES},
-        )
-        reasons: dict[tuple[str, str], ReasonCount] = {}
-        for status, reason, count, samples in cursor.fetchall():
-            _add(reasons, reason, status, count, samples)
-    return _sorted(reasons)
-
-
-def measure_lag(site_id: int, *, since: datetime, source_id: int | None = None) -> Lag:
-    """Return how long the messages took that were digested since then: the lag of every page and alert.
-
-    It looks at the newest LAG_LOOK among the newest OUTCOMES_LOOK of a site. One query.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*), percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took) FROM (
-                SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, source_id, digested_at
+            SELECT count(*) FILTER (WHERE NOT has_waited),
+                   percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took) FILTER (WHERE NOT has_waited),
+                   count(*) FILTER (WHERE has_waited),
+                   percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY took) FILTER (WHERE has_waited)
+              FROM (
+                SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, has_waited
                   FROM (SELECT * FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s) AS newest
-                 WHERE isfinite(digested_at) AND isfinite(received_at) AND NOT has_waited
+                 WHERE isfinite(digested_at) AND isfinite(received_at)
+                   AND (%(source)s::bigint IS NULL OR source_id = %(source)s)
+                   AND digested_at > %(since)s AND (%(until)s::timestamptz IS NULL OR digested_at < %(until)s)
                  ORDER BY id DESC LIMIT %(look)s
             ) AS digested
-             WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s) AND digested_at > %(since)s
             """,
-            {"site": site_id, "look": LAG_LOOK, "most": OUTCOMES_LOOK, "source": source_id, "since": since},
+            {
+                "site": site_id,
+                "look": LAG_LOOK,
+                "most": OUTCOMES_LOOK,
+                "source": source_id,
+                "since": since,
+                "until": until,
+            },
         )
-        count, percentiles = cursor.fetchone()
-    return Lag(count, *percentiles) if count else Lag(0)
-
-
-def _add(
-    reasons: dict[tuple[str, str], ReasonCount], code: str, status: str, count: int, samples: Sequence[int]
-) -> None:
-    reason = reasons.setdefault((status, code), ReasonCount(code, status))
-    reason.count += count
-    reason.samples = sorted({*reason.samples, *samples}, reverse=True)[:SAMPLES]
-
-
-def _sorted(reasons: dict[tuple[str, str], ReasonCount]) -> list[ReasonCount]:
-    return sorted(reasons.values(), key=lambda reason: (-reason.count, reason.code))
+        count, percentiles, waited, of_waited = cursor.fetchone()
+    p50, p95, p99 = percentiles or (0, 0, 0)
+    waited_p50, waited_p95 = of_waited or (0, 0)
+    return Lag(count, p50, p95, p99, waited, waited_p50, waited_p95)

@@ -34,6 +34,8 @@ class Chart:
     titles: Sequence[str] = ()  # long ones, with the weekday
     is_running: bool = False  # the last step is not over
     marks: Sequence[tuple[int, str]] = ()  # annotations: the place of a label, and a text
+    links: Sequence[str] = ()  # where a click on each step leads
+    limit: tuple[str, float] | None = None  # a level across the chart, with its label
 
     @property
     def json(self) -> str:
@@ -49,10 +51,16 @@ class Chart:
             "titles": list(self.titles),
             "running": self.is_running,
             "marks": [{"at": at, "text": text} for at, text in self.marks],
+            "links": list(self.links),
+            "limit": {"label": self.limit[0], "value": self.limit[1]} if self.limit else None,
         }
         return msgspec.json.encode(chart).decode()
 
     @property
-    def rows(self) -> list[tuple[str, list[float]]]:
-        """The rows of the table: a label and its values."""
-        return [(label, [series.values[place] for series in self.series]) for place, label in enumerate(self.labels)]
+    def rows(self) -> list[tuple[str, list[float], str]]:
+        """The rows of the table: a label, its values, and its link or an empty text."""
+        links = self.links or [""] * len(self.labels)
+        return [
+            (label, [series.values[place] for series in self.series], links[place])
+            for place, label in enumerate(self.labels)
+        ]

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from django import forms
 from django.http import HttpRequest, QueryDict
+from django.utils import timezone
 
 from api.models import Site
 from api.models.site_days import day_of, end_of_day, start_of_day
@@ -20,20 +21,21 @@ from api.pages.query_form import FIRST_DAY, DayField, QueryForm
 from api.pages.spans import find_trouble
 from goals.reports.series import SeriesStep
 
-SESSION_KEY: Final = "range"
 OF_RANGE: Final = ("range", "compare", "from", "to")  # parameters of an address
 PLACES: Final = ("before", "after", "id", "place")  # of a list: they mean nothing in another range
-HOURS: Final = 24
 MOST_DAYS_BY_DAY: Final = 92
 WEEK: Final = 7
 YEAR_OF_WEEKS: Final = timedelta(weeks=52)
 
 
 class Preset(StrEnum):
+    TEN_MINUTES = "10m"
+    HOUR = "1h"
     TODAY = "today"
     HOURS = "24h"
     WEEK = "7d"
     FOUR_WEEKS = "28d"
+    THIRTY_DAYS = "30d"
     QUARTER = "90d"
     MONTH_TO_DATE = "month"
     LAST_MONTH = "last-month"
@@ -45,17 +47,47 @@ class Preset(StrEnum):
 
 
 LABELS: Final = {
+    Preset.TEN_MINUTES: "Last 10 minutes",
+    Preset.HOUR: "Last hour",
     Preset.TODAY: "Today",
     Preset.HOURS: "Last 24 hours",
     Preset.WEEK: "Last 7 days",
     Preset.FOUR_WEEKS: "Last 28 days",
+    Preset.THIRTY_DAYS: "Last 30 days",
     Preset.QUARTER: "Last 90 days",
     Preset.MONTH_TO_DATE: "Month to date",
     Preset.LAST_MONTH: "Last month",
     Preset.CUSTOM: "Custom",
 }
-DAYS: Final = {Preset.TODAY: 1, Preset.WEEK: 7, Preset.FOUR_WEEKS: 28, Preset.QUARTER: 90}
+DAYS: Final = {Preset.TODAY: 1, Preset.WEEK: 7, Preset.FOUR_WEEKS: 28, Preset.THIRTY_DAYS: 30, Preset.QUARTER: 90}
+# Ranges that end now: their length, and the step at which they begin.
+SHORT: Final = {
+    Preset.TEN_MINUTES: (timedelta(minutes=10), timedelta(minutes=1)),
+    Preset.HOUR: (timedelta(hours=1), timedelta(minutes=5)),
+    Preset.HOURS: (timedelta(hours=24), timedelta(hours=1)),
+}
 MONTHS: Final = (Preset.MONTH_TO_DATE, Preset.LAST_MONTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The ranges that a kind of pages offers, and where the session keeps the person's last choice among them."""
+
+    presets: tuple[Preset, ...]
+    default: Preset
+    session_key: str
+
+
+OF_FIGURES: Final = Offer(
+    tuple(preset for preset in Preset if preset not in {Preset.TEN_MINUTES, Preset.HOUR, Preset.THIRTY_DAYS}),
+    Preset.FOUR_WEEKS,
+    "range",
+)
+OF_DELIVERY: Final = Offer(
+    (Preset.TEN_MINUTES, Preset.HOUR, Preset.HOURS, Preset.WEEK, Preset.THIRTY_DAYS, Preset.CUSTOM),
+    Preset.HOURS,
+    "range of delivery",
+)
 
 
 class Compare(StrEnum):
@@ -147,12 +179,18 @@ class Range:
 
     @property
     def days(self) -> str:
-        """The days in words: `21–27 Nov`."""
-        return write_days(self.period, self.now)
+        """The days in words: `21–27 Nov`; the times of an hour or less: `12:31–12:40`."""
+        return self._write(self.period)
 
     @property
     def compared_days(self) -> str:
-        return write_days(self.compared, self.now) if self.compared else ""
+        return self._write(self.compared) if self.compared else ""
+
+    def _write(self, period: Period) -> str:
+        if self.preset in SHORT and self.preset != Preset.HOURS:
+            times = (timezone.localtime(at) for at in (period.begin, period.end))
+            return "–".join(f"{time:%H:%M}" for time in times)
+        return write_days(period, self.now)
 
     @property
     def parts(self) -> dict[str, str]:
@@ -178,23 +216,23 @@ class RangeControl:
     kept: list[tuple[str, str]]  # parameters of the form for custom days
 
 
-def read_range(request: HttpRequest, site: Site, *, now: datetime, default: Preset = Preset.FOUR_WEEKS) -> Range:
+def read_range(request: HttpRequest, site: Site, *, now: datetime, offer: Offer = OF_FIGURES) -> Range:
     """Return the range that the address names, otherwise the person's last one. No query of its own.
 
     The session keeps a valid choice; saving a session that changed takes two queries.
     """
-    chosen = recall_range(request, site, request.GET, now=now, default=default)
-    if names_range(request.GET) and not chosen.trouble and chosen.parts != request.session.get(SESSION_KEY):
-        request.session[SESSION_KEY] = chosen.parts
+    chosen = recall_range(request, site, request.GET, now=now, offer=offer)
+    if names_range(request.GET) and not chosen.trouble and chosen.parts != request.session.get(offer.session_key):
+        request.session[offer.session_key] = chosen.parts
     return chosen
 
 
 def recall_range(
-    request: HttpRequest, site: Site, query: QueryDict, *, now: datetime, default: Preset = Preset.FOUR_WEEKS
+    request: HttpRequest, site: Site, query: QueryDict, *, now: datetime, offer: Offer = OF_FIGURES
 ) -> Range:
     """Return the range that a query string names, otherwise the person's last one, which stays as it is."""
-    last = request.session.get(SESSION_KEY)
-    return resolve_range(site, query, last if isinstance(last, dict) else {}, now=now, default=default)
+    last = request.session.get(offer.session_key)
+    return resolve_range(site, query, last if isinstance(last, dict) else {}, now=now, offer=offer)
 
 
 def names_range(query: QueryDict) -> bool:
@@ -208,15 +246,16 @@ def resolve_range(
     last: Mapping[str, str],
     *,
     now: datetime,
-    default: Preset = Preset.FOUR_WEEKS,
+    offer: Offer = OF_FIGURES,
 ) -> Range:
     """Return the range of a query string, with `last` for what it leaves out. Pure."""
     form, before = RangeQuery(query), RangeQuery(last)
     has_days = any(form.raw(name) for name in ("from", "to"))
-    preset = form.values["range"] or ("custom" if has_days else "")
+    preset = form.values["range"] if form.values["range"] in offer.presets else "custom" if has_days else ""
     days = form
     if not preset:
-        preset, days = before.values["range"] or default, before
+        preset, days = before.values["range"], before
+        preset = preset if preset in offer.presets else offer.default
     chosen = Preset(preset)
     compare = Compare(form.values["compare"] or before.values["compare"] or Compare.PREVIOUS)
     today = day_of(site, now)
@@ -227,7 +266,7 @@ def resolve_range(
         first = first or max(FIRST_DAY, min(until, today) - timedelta(days=DAYS[Preset.FOUR_WEEKS] - 1))
         trouble = days.find_trouble_of_days(today) or find_trouble(first, until, now=today)
         if trouble and days is before:  # of another site, whose day is a later one
-            return resolve_range(site, query, {"compare": compare}, now=now, default=default)
+            return resolve_range(site, query, {"compare": compare}, now=now, offer=offer)
         if not trouble and until > today:
             note = f"To ({until}) is in the future. Showing days up to today, {today}."
             until = today
@@ -236,15 +275,16 @@ def resolve_range(
     if trouble:
         first = until = today
     period = _make_period(site, first, until, now=now)
-    if chosen == Preset.HOURS:
-        begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
-        period = Period(day_of(site, begin), today, begin, now, begin + timedelta(hours=HOURS))
-    step = SeriesStep(form.values["step"] or _step_of(chosen, period))
+    if chosen in SHORT:
+        length, step = SHORT[chosen]
+        begin = now - (now - datetime.min.replace(tzinfo=now.tzinfo)) % step + step - length
+        period = Period(day_of(site, begin), today, begin, now, begin + length)
+    chart_step = SeriesStep(form.values["step"] or _step_of(chosen, period))
     compared = None if trouble else _compared(site, chosen, compare, period)
-    return Range(chosen, compare, period, compared, step, now, trouble, note)
+    return Range(chosen, compare, period, compared, chart_step, now, trouble, note)
 
 
-def make_control(range_: Range, query: QueryDict) -> RangeControl:
+def make_control(range_: Range, query: QueryDict, *, offer: Offer = OF_FIGURES) -> RangeControl:
     """Return the menu of ranges for a page with this query string. Pure."""
     kept = [
         (name, value) for name, values in query.lists() if name not in {*OF_RANGE, "step", *PLACES} for value in values
@@ -262,7 +302,7 @@ def make_control(range_: Range, query: QueryDict) -> RangeControl:
         range_,
         [
             (preset.label, link(preset, range_.compare), preset == range_.preset)
-            for preset in Preset
+            for preset in offer.presets
             if preset != Preset.CUSTOM
         ],
         [(compare.label, link(range_.preset, compare), compare == range_.compare) for compare in Compare],
@@ -294,7 +334,7 @@ def _days_of(preset: Preset, today: date) -> tuple[date, date]:
 
 def _step_of(preset: Preset, period: Period) -> SeriesStep:
     days = (period.last - period.first).days + 1
-    if preset == Preset.HOURS or days == 1:
+    if preset in SHORT or days == 1:
         return SeriesStep.HOUR
     return SeriesStep.DAY if days <= MOST_DAYS_BY_DAY else SeriesStep.WEEK
 
@@ -308,8 +348,8 @@ def _compared(site: Site, preset: Preset, compare: Compare, period: Period) -> P
     """Return the period to compare with; None if there is none that is old enough to have conversions."""
     if compare == Compare.NONE:
         return None
-    if preset == Preset.HOURS:
-        back = timedelta(hours=HOURS) if compare == Compare.PREVIOUS else YEAR_OF_WEEKS
+    if preset in SHORT:
+        back = SHORT[preset][0] if compare == Compare.PREVIOUS else YEAR_OF_WEEKS
         begin, end, whole = period.begin - back, period.end - back, period.whole_end - back
         return Period(day_of(site, begin), day_of(site, end), begin, end, whole)
     if preset in MONTHS:

@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from api.pages import guide, home, search
 from api.pages.access import current_site, show
-from api.pages.events import delivery, event_list, reconciliation, tester, why_not
+from api.pages.events import delivery, event_list, failures, reconciliation, tester, why_not
 from api.pages.goals import (
     breakdown,
     changes,
@@ -98,9 +98,9 @@ urlpatterns = [
     path("<slug:sitecode>/groups/group/remove/", personas.remove_group, name="group-remove"),
     path("<slug:sitecode>/events/", event_list.list_events, name="events"),
     path("<slug:sitecode>/events/rows/", event_list.list_new_events, name="events-rows"),
-    path("<slug:sitecode>/events/failed/", delivery.list_failed, name="events-failed"),
-    path("<slug:sitecode>/events/failed/again/", delivery.retry, name="events-again"),
     path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
+    path("<slug:sitecode>/delivery/failed/", failures.list_failed, name="events-failed"),
+    path("<slug:sitecode>/delivery/failed/retry/", failures.retry, name="events-again"),
     path("<slug:sitecode>/delivery/reconciliation/", reconciliation.show_reconciliation, name="reconciliation"),
     path("<slug:sitecode>/events/<int:number>/", event_list.show_event, name="event"),
     path("<slug:sitecode>/events/<int:number>/body/", event_list.download_body, name="event-body"),

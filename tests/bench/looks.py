@@ -21,8 +21,8 @@ from django.urls import URLPattern, resolve, reverse
 from api.digest import goal_changes
 from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_credential
-from api.insight.delivery import DeliveryPeriod
 from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
+from api.pages.ranges import OF_DELIVERY
 from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
 from cohorts.models import CustomData, Group, Persona
@@ -259,8 +259,9 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("event-body", newest.pk)
     for reason in sorted(set(facts.reasons) - {"invalid_json"}):
         yield look("events-again", what=reason, reason=reason)
-    for span in DeliveryPeriod:
-        yield look("delivery", what=span, span=span)
+    for preset in OF_DELIVERY.presets[:-1]:
+        yield look("delivery", what=preset, range=preset)
+    yield look("delivery", what="stage", range="7d", stage="failed")
     yield look("delivery", what="of a source", source=facts.sources[1])
     yield look("reconciliation", days=30)
     yield look("guide-custom", of="trait")

@@ -23,7 +23,7 @@ STATES: Final = {
     "why answered",
     "events outcome failed",
     "events of nobody",
-    "delivery 14d",
+    "delivery 7d",
 }
 
 

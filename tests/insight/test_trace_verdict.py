@@ -99,7 +99,7 @@ def test_page__of_a_rejected_event__opens_the_step_that_stopped_it(world: World)
     assert [step.state for step in look(message).open] == ["stopped"]
     assert "Try again" in text_of(browser_of(world.site, "editor").get(path))
     assert "Try again" not in text_of(browser_of(world.site, "viewer").get(path))
-    assert "events/failed/again/?reason=no_identity" in text_of(browser_of(world.site, "editor").get(path))
+    assert "delivery/failed/retry/?reason=no_identity" in text_of(browser_of(world.site, "editor").get(path))
 
 
 def test_page__copied_as_curl__sends_the_same_event(world: World) -> None:

@@ -1,7 +1,7 @@
 """Delivery of events, and the retry of failed ones."""
 
 import html
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,16 +12,14 @@ from django.utils import timezone
 
 from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
-from api.insight.delivery import DeliveryPeriod, Lag
-from api.models import AuditEntry, Message, Site, Source, SourceCount
-from tests.support.messages import store_message
+from api.insight.delivery import Lag
+from api.models import Site, Source, SourceCount
+from tests.support.messages import store_received as store
 from tests.support.pages import Enter, text_of
 from tests.support.source_counts import wait_until_counted
 from tests.world import START, World
 
 PATH = "/admin/s/1q2w3e4r5t/delivery/"
-FAILED = "/admin/s/1q2w3e4r5t/events/failed/"
-AGAIN = f"{FAILED}again/"
 
 
 @pytest.fixture
@@ -39,30 +37,8 @@ def viewer(enter: Enter) -> Client:
     return enter("viewer")
 
 
-@pytest.fixture
-def editor(enter: Enter) -> Client:
-    return enter("editor")
-
-
-def store(site: Site, *, took: float | None = None, at: datetime | None = None, **fields: Any) -> Message:
-    """Insert a message, processed `took` seconds after its receipt."""
-    at = at or timezone.now()
-    digested_at = at + timedelta(seconds=took) if took is not None else None
-    return store_message(
-        **{
-            "site": site,
-            "type": "track",
-            "received_at": at,
-            "occurred_at": at,
-            "body": b'{"event": "Buy", "userId": "u"}',
-            "digested_at": digested_at,
-            **fields,
-        }
-    )
-
-
-def look(person: Client, path: str = PATH, **query: Any) -> str:
-    return html.unescape(text_of(person.get(path, query)))
+def look(person: Client, **query: Any) -> str:
+    return html.unescape(text_of(person.get(PATH, query)))
 
 
 def series(person: Client, name: str, **query: Any) -> dict[str, list[float]]:
@@ -70,6 +46,12 @@ def series(person: Client, name: str, **query: Any) -> dict[str, list[float]]:
     response = person.get(PATH, query)
     text_of(response)
     return {each.label: [value for value in each.values if value] for each in response.context[name].series}
+
+
+def stages(person: Client, **query: Any) -> dict[str, int]:
+    """Return the counts of the pipeline's stages, without empty ones."""
+    pipeline = person.get(PATH, query).context["pipeline"]
+    return {stage.kind.code: stage.count for stage in (*pipeline.path, *pipeline.ends) if stage.count}
 
 
 @pytest.mark.promise("K-84")
@@ -84,7 +66,7 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
     for effect in ("converted", "nothing"):
         store(site, source=source, status="done", effects=[effect])
     store(site, source=source)
-    refused = store(site, source=source, status="rejected", reason="no_identity")
+    refused = store(site, source=source, status="rejected", reason="no_identity", took=1)
 
     page = look(viewer)
     (row,) = [each for each in viewer.get(PATH).context["rows"] if each.id == source.pk]
@@ -97,6 +79,7 @@ def test_delivery__of_a_source__says_what_came_in_and_what_became_of_it(
         "Rejected": [1],
     }
     assert (row.received.received, list(row.outcomes)) == (9, [1, 1, 1, 1])
+    assert stages(viewer) == {"received": 9, "arrival": 1, "queued": 1, "converted": 1, "nothing": 1, "rejected": 1}
     assert "The event names no person" in page
     assert f"/events/{refused.pk}/" in page
 
@@ -117,21 +100,103 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
     page = look(viewer)
 
     assert series(viewer, "outcome_chart") == {
-        label: [1] for label in ("Converted", "Processed, no conversion", "Queued (goal limit)", "Queued", "Rejected")
+        label: [1] for label in ("Converted", "Profile only", "Queued (goal limit)", "Queued", "Rejected")
     }
     came = {label: sum(values) for label, values in series(viewer, "received").items()}
     assert came == {"New": 5, "Duplicates": 1, "Rejected on arrival": 0}
     assert "missing_name" in page
 
 
-@pytest.mark.parametrize(("span", "days"), [(DeliveryPeriod.DAY, 2), (DeliveryPeriod.FORTNIGHT, 20)])
-def test_delivery__older_than_the_span__is_left_out(
-    viewer: Client, site: Site, source: Source, span: DeliveryPeriod, days: int
+@pytest.mark.parametrize(("preset", "hours"), [("10m", 0.2), ("1h", 1.1), ("24h", 25), ("7d", 170), ("30d", 750)])
+def test_delivery__older_than_the_range__is_left_out(
+    viewer: Client, site: Site, source: Source, preset: str, hours: float
 ) -> None:
-    store(site, source=source, at=timezone.now() - timedelta(days=days), status="failed", reason="worker_died")
+    store(site, source=source, at=timezone.now() - timedelta(hours=hours), status="failed", reason="worker_died")
     store(site, source=source, status="done", effects=["converted"])
 
-    assert series(viewer, "outcome_chart", span=span) == {"Converted": [1]}
+    assert series(viewer, "outcome_chart", range=preset) == {"Converted": [1]}
+    assert "failed" not in stages(viewer, range=preset)
+
+
+def test_delivery__compared__has_the_change_of_each_stage(viewer: Client, site: Site, source: Source) -> None:
+    now = timezone.now()
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for back, received in ((0, 8), (30, 4)):
+        at = hour - timedelta(hours=back)
+        counts = {"received": received, "duplicates": 0, "rejected": 0}
+        SourceCount.objects.create(site_id=site.pk, source=source, hour=at, last_received_at=at, **counts)
+    for back, count in ((0, 6), (30, 12)):
+        for _ in range(count):
+            store(site, source=source, at=now - timedelta(hours=back), status="failed", reason="worker_died")
+
+    pipeline = viewer.get(PATH, {"range": "24h"}).context["pipeline"]
+    alone = viewer.get(PATH, {"range": "24h", "compare": "none"}).context["pipeline"]
+    changes = {stage.kind.code: stage.change for stage in (*pipeline.path, *pipeline.ends)}
+
+    assert (changes["received"].text, changes["received"].tone) == ("▲ 4", "")
+    assert (changes["failed"].text, changes["failed"].tone) == ("▼ 50 %", "good")
+    assert {stage.change for stage in (*alone.path, *alone.ends)} == {None}
+
+
+def test_delivery__compared_with_more_than_is_looked_at__has_no_change_of_outcomes(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "OUTCOMES_LOOK", 3)
+    for back in (30, 30, 0, 0):
+        store(site, at=timezone.now() - timedelta(hours=back), status="failed", reason="worker_died")
+
+    pipeline = viewer.get(PATH, {"range": "24h"}).context["pipeline"]
+
+    assert {stage.kind.code: stage.count for stage in pipeline.ends if stage.count} == {"failed": 2}
+    assert {stage.change for stage in pipeline.ends} == {None}
+
+
+@pytest.mark.parametrize(
+    ("stage", "events", "fields"),
+    [
+        ("arrival", "outcome=rejected", {"status": "rejected", "reason": "invalid_json"}),
+        ("ignored", "reason=dropped_by_rule", {"status": "done", "reason": "dropped_by_rule", "effects": ["nothing"]}),
+        ("queued", "outcome=pending", {"status": "pending"}),
+        ("converted", "outcome=converted", {"status": "done", "effects": ["converted", "linked"]}),
+        ("profile", "outcome=profile_updated", {"status": "done", "effects": ["linked"]}),
+        ("nothing", "outcome=nothing", {"status": "done", "reason": "already_known", "effects": ["nothing"]}),
+        ("rejected", "outcome=rejected", {"status": "rejected", "reason": "no_identity", "took": 1}),
+        ("failed", "outcome=failed", {"status": "failed", "reason": "worker_died", "took": 1}),
+    ],
+)
+def test_stage__chosen__shows_its_reasons_and_samples_and_leads_to_its_events(
+    viewer: Client, site: Site, stage: str, events: str, fields: dict[str, Any]
+) -> None:
+    chosen = store(site, **fields)
+    other = store(site, status="failed" if stage == "rejected" else "rejected", reason="x", took=1)
+
+    page = look(viewer, stage=stage, range="7d")
+    since = viewer.get(PATH, {"range": "7d"}).context["range"].begin
+
+    assert f"stage={stage}#stage" in page
+    assert f"/events/{chosen.pk}/" in page
+    assert f"/events/{other.pk}/" not in page
+    assert events in page
+    assert f"since={since:%Y-%m-%d}T00%3A00%3A00Z" in page
+
+
+def test_delivery__of_a_closed_range__leads_to_its_events_and_measures_its_lag(
+    viewer: Client, site: Site, source: Source
+) -> None:
+    at = timezone.now() - timedelta(days=3)
+    day = f"{at:%Y-%m-%d}"
+    store(site, source=source, status="done", effects=["converted"], at=at, took=7)
+    store(site, source=source, status="done", effects=["converted"], at=at, took=900, has_waited=True)
+    store(site, source=source, status="done", effects=["converted"], took=1)
+
+    response = viewer.get(PATH, {"from": day, "to": day, "stage": "converted"})
+    page = text_of(response)
+
+    lag = response.context["lag"]
+    assert (lag.messages, lag.p50, lag.waited, lag.waited_p50) == (1, 7, 1, 900)
+    assert "Wait for the goal limit" in page
+    assert f"until={at + timedelta(days=1):%Y-%m-%d}T00%3A00%3A00Z" in page
+    assert response.context["pipeline"].chosen.count == 2
 
 
 def test_delivery__of_one_source__leaves_the_others_out(viewer: Client, site: Site, source: Source) -> None:
@@ -162,9 +227,9 @@ def test_lag__of_none__is_none(viewer: Client, site: Site) -> None:
 def test_reasons__of_many_messages__keep_the_ten_newest(site: Site) -> None:
     ids = [store(site, status="failed", reason="worker_died").pk for _ in range(12)]
 
-    (reason,) = delivery.count_failures(site.pk)
+    found = delivery.count_outcomes(site.pk, delivery.list_hours_of_day(timezone.now()))
 
-    assert (reason.count, reason.samples) == (12, ids[:1:-1])
+    assert [(reason.count, reason.samples) for reason in found.reasons] == [(12, ids[:1:-1])]
 
 
 def test_outcomes__of_more_messages_than_are_looked_at__say_so(
@@ -174,78 +239,37 @@ def test_outcomes__of_more_messages_than_are_looked_at__say_so(
     for _ in range(4):
         store(site, status="done", effects=["converted"])
 
-    became = delivery.count_outcomes(site.pk, span=DeliveryPeriod.DAY, now=timezone.now())
+    became = delivery.count_outcomes(site.pk, delivery.list_hours_of_day(timezone.now()))
 
     assert (became.messages, became.is_cut) == (3, True)
-    assert "Based on the latest" in look(viewer)
+    assert "Outcomes are those of the latest" in look(viewer)
 
 
-def test_span__at_midnight__holds_whole_steps() -> None:
-    hours, days = DeliveryPeriod.DAY.times(START), DeliveryPeriod.FORTNIGHT.times(START)
+def test_hours_of_day__at_midnight__are_whole() -> None:
+    hours = delivery.list_hours_of_day(START).times
 
     assert (len(hours), hours[-1], hours[0]) == (24, START, START - timedelta(hours=23))
-    assert (len(days), days[-1]) == (14, START.replace(hour=0))
 
 
-def test_failed__of_a_site_without_any__says_so(viewer: Client) -> None:
-    assert "No rejected or failed events." in look(viewer, FAILED)
-
-
-@pytest.mark.promise("N-05")
-def test_failed__tried_again_by_an_editor__is_shown_first_then_done_and_logged(
-    editor: Client, world: World, site: Site, source: Source
-) -> None:
-    store(site, source=source, status="failed", reason="digest_failed", took=1, message_id="m-1")
-
-    assert "Retry …" in look(editor, FAILED)
-    seen = editor.get(AGAIN, {"reason": "digest_failed"}).context["plan"]
-    done = editor.post(f"{AGAIN}?reason=digest_failed", follow=True)
-    world.digest()
-
-    assert (seen.messages, seen.forecast.conversions_then, seen.forecast.goals_made_then) == (1, 1, 1)
-    assert "1 event retried." in text_of(done)
-    assert world.goals() == {"SegmentIO track – Buy": 1}
-    assert "digest_failed" in AuditEntry.objects.get().what
-    assert "No events left to retry" in look(editor, AGAIN, reason="digest_failed")
-
-
-def test_failed__deferred_ones__go_on_by_themselves(viewer: Client, site: Site) -> None:
-    store(site, status="deferred", reason="goal_quota")
-
-    assert "They will be processed as places free up" in look(viewer, FAILED)
-
-
-@pytest.mark.parametrize("reason", ["", "too_large", "nonsense"])
-def test_again__of_what_cannot_be_tried__is_not_there(editor: Client, site: Site, reason: str) -> None:
-    assert editor.get(AGAIN, {"reason": reason}).status_code == 404
-    assert editor.post(f"{AGAIN}?reason={reason}").status_code == 404
-
-
-@pytest.mark.parametrize("path", [PATH, f"{PATH}?span=14d", FAILED, f"{AGAIN}?reason=digest_failed"])
-def test_pages__take_few_queries(editor: Client, site: Site, source: Source, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        PATH,
+        f"{PATH}?range=7d&stage=failed",
+        f"{PATH}?from=2026-01-01&to=2026-01-02&stage=failed",
+    ],
+)
+def test_pages__take_few_queries(viewer: Client, site: Site, source: Source, path: str) -> None:
     for _ in range(30):
         store(site, source=source, status="failed", reason="digest_failed", took=1)
-    editor.get(path)
+    viewer.get(path)
 
     with CaptureQueriesContext(connection) as queries:
-        text_of(editor.get(path))
+        text_of(viewer.get(path))
 
     assert len(queries) <= 12
 
 
-@pytest.mark.parametrize(
-    ("path", "allowed"),
-    [
-        (PATH, {"viewer", "editor", "owner"}),
-        (FAILED, {"viewer", "editor", "owner"}),
-        (f"{AGAIN}?reason=digest_failed", {"editor", "owner"}),
-    ],
-)
 @pytest.mark.parametrize("who", ["anonymous", "outsider", "viewer", "editor", "owner"])
-def test_pages__are_for_their_roles(site: Site, enter: Enter, path: str, allowed: set[str], who: str) -> None:
-    refusals = {"anonymous": 302, "outsider": 404, "viewer": 403}
-    expected = 200 if who in allowed else refusals[who]
-
-    assert enter(who).get(path).status_code == expected
-    if path.startswith(AGAIN):
-        assert enter(who).post(path).status_code == (302 if who in allowed else expected)
+def test_page__is_for_members(site: Site, enter: Enter, who: str) -> None:
+    assert enter(who).get(PATH).status_code == {"anonymous": 302, "outsider": 404}.get(who, 200)

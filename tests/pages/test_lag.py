@@ -84,12 +84,12 @@ def test_lag__of_home_delivery_and_an_alert__is_the_same(world: World, enter: En
     assert "the last 5 minutes" in alert.finding
 
 
-@pytest.mark.parametrize(("span", "messages"), [("24h", 1), ("14d", 2)])
-def test_delivery__lag__is_of_the_span(world: World, enter: Enter, span: str, messages: int) -> None:
+@pytest.mark.parametrize(("preset", "messages"), [("24h", 1), ("7d", 2), ("30d", 2)])
+def test_delivery__lag__is_of_the_range(world: World, enter: Enter, preset: str, messages: int) -> None:
     world.send(world.event())
     age(30 * 24)
     world.send(world.event())
     age(3 * 24, digested_at__gte=timezone.now() - timedelta(hours=1))
     world.send(world.event())
 
-    assert enter("viewer").get(DELIVERY, {"span": span}).context["lag"].messages == messages
+    assert enter("viewer").get(DELIVERY, {"range": preset}).context["lag"].messages == messages

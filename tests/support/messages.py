@@ -1,9 +1,12 @@
 """Messages in the inbox as tests make and read them: rows with their bodies."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
-from api.models import Message, MessageBody
+from django.utils import timezone
+
+from api.models import Message, MessageBody, Site
 from api.models.message_rows import StoredBody, delete_messages, load_body, take_key
 
 
@@ -13,6 +16,14 @@ def store_message(*, body: bytes = b"{}", content_encoding: str = "", **fields: 
     MessageBody.objects.create(pk=message.pk, site=message.site, body=body, content_encoding=content_encoding)
     _take_key(message)
     return message
+
+
+def store_received(site: Site, *, took: float | None = None, at: datetime | None = None, **fields: Any) -> Message:
+    """Insert a message of a site, received at a time, now by default, and processed `took` seconds later."""
+    at = at or timezone.now()
+    digested_at = at + timedelta(seconds=took) if took is not None else None
+    given = {"type": "track", "body": b'{"event": "Buy", "userId": "u"}', **fields}
+    return store_message(site=site, received_at=at, occurred_at=at, digested_at=digested_at, **given)
 
 
 def _take_key(message: Message) -> None:

@@ -1,53 +1,47 @@
-"""Delivery: received events, their outcomes and delays; failed events and their retry."""
+"""Delivery of a period: the pipeline of its events with reasons and samples, its delays, charts and sources."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
 
-from django.contrib import messages
-from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import redirect
+from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils import timezone
 
 import names
 from api.digest.prune import days_kept
-from api.digest.replay import MOST_MESSAGES, BusyKeysError, plan_replay, replay
-from api.events.effects import Effect
-from api.events.reasons import REPLAYABLE, sentence_of
-from api.http.wording import count_of
-from api.ingest.refusals import RefusalCounts, load_refusal_counts
+from api.digest.site_config import load_site_config
+from api.events.reasons import sentence_of
 from api.ingest.source_counts import SourceCounts
 from api.insight.delivery import (
-    FAILED_LOOK,
     LAG_LOOK,
+    LARGEST_ID,
     OUTCOMES_LOOK,
-    DeliveryPeriod,
-    Outcomes,
     ReasonCount,
-    count_failures,
+    Steps,
     count_outcomes,
+    count_received,
     measure_lag,
-    received_by_source,
+    total,
 )
+from api.insight.messages import id_at, messages_by_id
 from api.insight.refused_requests import find_refused_requests
-from api.models import Message, Role, Site
-from api.models.audit import write_audit
-from api.pages.access import show, site_page
-from api.pages.charts import Chart, Series, Tone
-from api.pages.query_form import read_id
-
-UNPROCESSED: Final = tuple(status for status in Message.Status if status != Message.Status.DONE)
-# The kinds of outcomes, in the order in which they are stacked.
-KINDS: Final = (
-    ("converted", Effect.CONVERTED.label),
-    ("done", "Processed, no conversion"),
-    ("ignored", Effect.NONE.label),
-    *((status.value, str(status.label)) for status in UNPROCESSED),
+from api.models import Message, Site
+from api.models.site_days import zone_of
+from api.pages.access import page_of, show, site_page
+from api.pages.events.pipeline import (
+    BY_CODE,
+    STACKED,
+    StepLabels,
+    build_pipeline,
+    choose_reasons,
+    draw_outcomes,
+    draw_received,
+    is_by_hour,
+    list_steps,
 )
-TONES: Final[dict[str, Tone]] = {"pending": "warn", "deferred": "warn", "rejected": "bad", "failed": "strong"}
+from api.pages.query_form import read_id
+from api.pages.ranges import OF_DELIVERY, Range, make_control, read_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,181 +52,123 @@ class SourceRow:
     name: str
     received: SourceCounts
     outcomes: Sequence[int]  # of the kinds that occur
+    link: str  # to its events of the period
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRow:
+    """A reason with its sentence and its events of the period."""
+
+    reason: ReasonCount
+    sentence: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventLinks:
+    """Links to the events of a period, and of a source if one is chosen."""
+
+    site: Site
+    period: Range
+    source_id: int | None
+
+    def to(self, **filters: object) -> str:
+        """Return the list of these events; an end that is now is left out, so that the list goes on."""
+        until = None if self.period.is_running else self.period.end
+        return self.between(self.period.begin, until, **filters)
+
+    def between(self, since: datetime, until: datetime | None, **filters: object) -> str:
+        asked = {"source": self.source_id, **filters, "since": _write(since), "until": _write(until) if until else None}
+        return page_of(self.site, "events", **{name: str(value) for name, value in asked.items() if value})
+
+
+def _write(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @site_page()
 def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Show received events and their outcomes over 24 hours or 14 days, of all sources or one (promise K-84)."""
+    """Show what became of the events of a period, of all sources or one (promise K-84)."""
     now = timezone.now()
-    span = DeliveryPeriod.FORTNIGHT if request.GET.get("span") == DeliveryPeriod.FORTNIGHT else DeliveryPeriod.DAY
+    range_ = read_range(request, site, now=now, offer=OF_DELIVERY)
     sources = list(site.sources.order_by(names.sort_key("name"), "pk"))
     source_pk = read_id(request.GET.get("source"))
     chosen = next((source for source in sources if source.pk == source_pk), None)
     source_id = chosen.pk if chosen else None
-    source_ids = [chosen.pk] if chosen else [source.pk for source in sources]
-    received = received_by_source(site.pk, source_ids, span=span, now=now)
-    outcome_counts = count_outcomes(site.pk, span=span, now=now, source_id=source_id)
-    kinds = [
-        (kind, label) for kind, label in KINDS if any(counts[kind] for counts in outcome_counts.by_source.values())
-    ]
+    kind = BY_CODE.get(request.GET.get("stage", ""))
+    steps, links = list_steps(range_, zone_of(site)), EventLinks(site, range_, source_id)
+    received = count_received(site.pk, [source_id] if source_id else [each.pk for each in sources], steps, now=now)
+    outcomes = count_outcomes(
+        site.pk,
+        _kept(steps, site, now),
+        source_id=source_id,
+        below=LARGEST_ID if range_.is_running else id_at(site.pk, range_.end),
+        sampled=kind.kinds if kind else (),
+    )
+    came = {each: total(by_time.values()) for each, by_time in received.by_source.items()}
+    kinds = [(code, label) for code, label, _ in STACKED if outcomes.total[code]]
+    labels = StepLabels(steps, range_.is_running, zone_of(site), links.between)
     return show(
         request,
         "pages/delivery/delivery.html",
         title="Delivery",
-        span=span,
-        spans=((DeliveryPeriod.DAY, "24 hours"), (DeliveryPeriod.FORTNIGHT, "14 days")),
+        tab="delivery",
+        range=range_,
+        control=make_control(range_, request.GET, offer=OF_DELIVERY),
+        kept=_query_without(request.GET, "stage"),
         sources=sources,
         chosen=chosen,
-        received=draw_received(received, span=span, now=now),
-        outcome_chart=draw_outcomes(outcome_counts, span=span, now=now),
-        outcomes=outcome_counts,
-        succeeded=outcome_counts.decided - outcome_counts.failed,
-        queued=sum(counts["pending"] + counts["deferred"] for counts in outcome_counts.by_source.values()),
+        pipeline=build_pipeline(
+            outcomes, total(came.values()), received.before, steps, chosen=kind.code if kind else ""
+        ),
+        came=total(came.values()),
+        is_by_hour=is_by_hour(steps),
+        events_link=links.to(outcome=kind.outcome if kind else ""),
+        deferred_link=links.to(outcome="deferred"),
+        deferred=outcomes.total["deferred"],
+        samples=messages_by_id(load_site_config(site), outcomes.samples) if outcomes.samples else [],
+        reasons=[
+            ReasonRow(reason, sentence_of(reason.code, site), links.to(outcome=_outcome_of(reason), reason=reason.code))
+            for reason in choose_reasons(outcomes, kind)
+        ],
+        received=draw_received(received, labels) if is_by_hour(steps) else None,
+        outcome_chart=draw_outcomes(outcomes, labels),
+        outcomes=outcomes,
+        succeeded=outcomes.decided - outcomes.failed,
+        queued=outcomes.total["pending"] + outcomes.total["deferred"],
         kinds=[label for _, label in kinds],
         rows=[
             SourceRow(
                 source.pk,
                 source.name,
-                total(received.get(source.pk, {}).values()),
-                [outcome_counts.by_source.get(source.pk, Counter())[kind] for kind, _ in kinds],
+                came.get(source.pk, SourceCounts()),
+                [outcomes.by_source.get(source.pk, Counter())[code] for code, _ in kinds],
+                links.to(source=source.pk),
             )
             for source in sources
             if chosen in {None, source}
         ],
-        lag=measure_lag(site.pk, source_id=source_id, since=span.times(now)[0]),
-        reasons=[(reason, sentence_of(reason.code, site)) for reason in outcome_counts.reasons],
+        lag=measure_lag(
+            site.pk, source_id=source_id, since=range_.begin, until=None if range_.is_running else range_.end
+        ),
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,
         refused=find_refused_requests(site, now=now),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FailedRow:
-    """A reason why events were rejected or failed, with its counts and whether a retry is possible."""
-
-    reason: ReasonCount
-    sentence: str
-    may_replay: bool
-    is_cut: bool  # not all were counted
-    counts: RefusalCounts  # of events rejected by ingest
+def _kept(steps: Steps, site: Site, now: datetime) -> Steps:
+    """Return the steps without a compared period of which processed events were deleted."""
+    oldest = now - timedelta(days=days_kept(site, Message.Status.DONE))
+    return steps if steps.compared is None or steps.compared[0] >= oldest else Steps(steps.times, steps.end)
 
 
-@site_page()
-def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """List the reasons of rejected, failed and queued events, each with its action (promise N-05)."""
-    counts = count_rejected(site)
-    reasons = count_failures(site.pk)
-    listed = {reason.code for reason in reasons if reason.status == Message.Status.REJECTED}
-    reasons += [
-        ReasonCount(code, Message.Status.REJECTED)
-        for code, rejected in counts.items()
-        if rejected.not_kept and code not in listed
-    ]
-    rows = [
-        FailedRow(
-            reason,
-            sentence_of(reason.code, site),
-            reason.code in REPLAYABLE and reason.count > 0,
-            reason.count >= FAILED_LOOK,
-            counts.get(reason.code, RefusalCounts()) if reason.status == Message.Status.REJECTED else RefusalCounts(),
-        )
-        for reason in reasons
-    ]
-    deferred = Message.objects.filter(site=site, status=Message.Status.DEFERRED)[: FAILED_LOOK + 1].count()
-    return show(
-        request,
-        "pages/delivery/failed.html",
-        title="Failed events",
-        rows=rows,
-        deferred=deferred,
-        look=FAILED_LOOK,
-        rejected_days=days_kept(site, Message.Status.REJECTED),
-        failed_days=days_kept(site, Message.Status.FAILED),
-    )
+def _outcome_of(reason: ReasonCount) -> str:
+    return reason.status if reason.status != Message.Status.DONE else ""
 
 
-def count_rejected(site: Site) -> dict[str, RefusalCounts]:
-    """Return the counts of a site's rejected events by reason. Two queries."""
-    total: dict[str, RefusalCounts] = {}
-    for of_source in load_refusal_counts(site.pk, list(site.sources.values_list("pk", flat=True))).values():
-        for reason, counts in of_source.items():
-            total[reason] = total.get(reason, RefusalCounts()) + counts
-    return total
-
-
-@site_page(Role.EDITOR)
-def retry(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Preview a retry of the events with a reason; on POST do it."""
-    reason = request.GET.get("reason", "")
-    if reason not in REPLAYABLE:
-        raise Http404
-    if request.method == "POST":
-        try:
-            with transaction.atomic():
-                done = replay(site.pk, reason, who=request.user.get_username())
-                if done.messages:
-                    what = f"Retried {count_of(done.messages, 'event')}: {reason}"
-                    write_audit(request.user, site, what, {"status": "failed"}, {"status": "pending"})
-        except BusyKeysError:
-            messages.error(request, "The sender is sending the same events now. Retry in a minute.")
-        else:
-            unreadable = f" {done.unreadable:,} can't be read." if done.unreadable else ""
-            messages.success(request, f"{count_of(done.messages, 'event')} retried.{unreadable}")
-        return redirect("pages:events-failed", site.sitecode)
-    return show(
-        request,
-        "pages/delivery/retry.html",
-        title="Retry events",
-        reason=reason,
-        sentence=sentence_of(reason, site),
-        plan=plan_replay(site, reason),
-        most=MOST_MESSAGES,
-    )
-
-
-def draw_received(received: dict[int, dict[datetime, SourceCounts]], *, span: DeliveryPeriod, now: datetime) -> Chart:
-    """Return a chart of received events by time, all sources together."""
-    times = span.times(now)
-    steps = [total(by_time[time] for by_time in received.values() if time in by_time) for time in times]
-    return Chart(
-        label_times(times, span),
-        [
-            Series("New", [step.received - step.duplicates - step.rejected for step in steps]),
-            Series("Duplicates", [step.duplicates for step in steps]),
-            Series("Rejected on arrival", [step.rejected for step in steps], "bad"),
-        ],
-        unit=unit_of(span),
-        stacked=True,
-    )
-
-
-def draw_outcomes(outcome_counts: Outcomes, *, span: DeliveryPeriod, now: datetime) -> Chart:
-    """Return a chart of outcomes by time of receipt, without kinds that do not occur."""
-    times = span.times(now)
-    steps = [outcome_counts.by_time.get(time, Counter()) for time in times]
-    series = [
-        Series(label, [step[kind] for step in steps], TONES.get(kind, ""))
-        for kind, label in KINDS
-        if any(step[kind] for step in steps)
-    ]
-    return Chart(label_times(times, span), series, unit=unit_of(span), stacked=True)
-
-
-def label_times(times: Sequence[datetime], span: DeliveryPeriod) -> list[str]:
-    return [f"{time:%H:%M}" if span == DeliveryPeriod.DAY else f"{time:%m-%d}" for time in times]
-
-
-def unit_of(span: DeliveryPeriod) -> str:
-    return "Hour, UTC" if span == DeliveryPeriod.DAY else "Day, UTC"
-
-
-def total(figures: Iterable[SourceCounts]) -> SourceCounts:
-    """Return the sum of figures."""
-    rows = list(figures)
-    return SourceCounts(
-        sum(row.received for row in rows),
-        sum(row.duplicates for row in rows),
-        sum(row.rejected for row in rows),
-        max((row.last_received_at for row in rows if row.last_received_at), default=None),
-    )
+def _query_without(query: QueryDict, name: str) -> str:
+    """Return the parameters of a page without one, for links that set it."""
+    kept = query.copy()
+    kept.pop(name, None)
+    return kept.urlencode()

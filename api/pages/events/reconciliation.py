@@ -37,6 +37,7 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
         request,
         "pages/delivery/reconciliation.html",
         title="Reconciliation",
+        tab="reconciliation",
         days=days,
         ranges=ranges,
         sources=sources,

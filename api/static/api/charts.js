@@ -1,6 +1,7 @@
 // Charts: <figure><div class="gp-chart"><canvas data-chart='{"type": "bar", "labels": […], "series": [{"label": …, "values": […], "tone": "", "role": ""}], "stacked": true}'></canvas></div></figure>.
 // Drawn with Chart.js (pages/chart_scripts.html). Series differ by pattern of line and by shade, not by colour alone. The compared period is a pale line, and the
-// last step is dashed while it is not over. Arrow keys read the steps.
+// last step is dashed while it is not over. Arrow keys read the steps;
+// a click or Enter follows the link of a step.
 "use strict";
 
 (() => {
@@ -26,7 +27,7 @@
   const titleOf = (parts, place) => parts.titles[place] ?? parts.labels[place];
   const marksAt = (parts, place) => (parts.marks ?? []).filter((mark) => mark.at === place).map((mark) => mark.text);
 
-  // Annotations: a dotted line at their step.
+  // Annotations: a dotted line at their step; and a level across the chart.
   const marking = (parts, colour) => ({
     id: "marks",
     afterDatasetsDraw({ ctx, chartArea, scales }) {
@@ -40,9 +41,24 @@
         ctx.lineTo(x, chartArea.bottom);
         ctx.stroke();
       }
+      const limit = parts.limit && scales.y.getPixelForValue(parts.limit.value);
+      if (parts.limit && limit >= chartArea.top && limit <= chartArea.bottom) {
+        ctx.setLineDash([8, 4]);
+        ctx.beginPath();
+        ctx.moveTo(chartArea.left, limit);
+        ctx.lineTo(chartArea.right, limit);
+        ctx.stroke();
+        ctx.fillStyle = colour;
+        ctx.font = "12px system-ui, sans-serif";
+        ctx.fillText(parts.limit.label, chartArea.left + 4, limit > chartArea.top + 16 ? limit - 4 : limit + 14);
+      }
       ctx.restore();
     },
   });
+
+  const follow = (parts, at) => {
+    if (parts.links?.[at]) location.assign(parts.links[at]);
+  };
 
   const draw = (canvas) => {
     const parts = JSON.parse(canvas.dataset.chart);
@@ -95,6 +111,8 @@
           animation: false,
           maintainAspectRatio: false,
           interaction: { mode: "index", intersect: false },
+          onClick: (_, found) => follow(parts, found[0]?.index),
+          onHover: (event, found) => (event.native.target.style.cursor = found.length && parts.links?.length ? "pointer" : ""),
           plugins: {
             legend: { display: series.length > 1, labels: legend },
             tooltip: {
@@ -108,7 +126,7 @@
           },
           scales: {
             x: { stacked, grid: { display: false }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
-            y: { stacked, beginAtZero: true, grid: { color: of("--line") }, ticks: { color: of("--quiet"), precision: 0 } },
+            y: { stacked, beginAtZero: true, suggestedMax: parts.limit?.value, grid: { color: of("--line") }, ticks: { color: of("--quiet"), precision: 0 } },
           },
         },
         plugins: [marking(parts, of("--warn"))],
@@ -123,6 +141,7 @@
     const last = (chart?.data.labels.length ?? 0) - 1;
     if (last < 0) return;
     const now = chart.getActiveElements()[0]?.index;
+    if (event.key === "Enter") return follow(JSON.parse(canvas.dataset.chart), now);
     const next = { ArrowRight: now === undefined ? 0 : now + 1, ArrowLeft: now === undefined ? last : now - 1, Home: 0, End: last, Escape: -1 }[event.key];
     if (next === undefined) return;
     const at = Math.min(last, Math.max(next, event.key === "Escape" ? -1 : 0));

@@ -1,0 +1,225 @@
+"""Delivery as a pipeline: the stages that received events pass or end in, and the charts of a period. Pure."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final
+
+from django.utils import timezone
+
+import zones
+from api.ingest.source_counts import SourceCounts
+from api.insight.delivery import Outcomes, ReasonCount, Received, Steps, total
+from api.pages.change import FigureChange, compare
+from api.pages.charts import Chart, Series, Tone
+from api.pages.ranges import SHORT, Range
+
+HOUR: Final = timedelta(hours=1)
+MOST_STEPS: Final = 92  # of days; longer ranges have steps of seven
+WEEK: Final = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageKind:
+    """A stage of the pipeline: the outcomes that it counts, and the filter of its list of events."""
+
+    code: str
+    label: str
+    kinds: tuple[str, ...] = ()  # of api.insight.delivery.OUTCOME_KINDS
+    outcome: str = ""  # of the list of events
+    tone: Tone = ""
+    is_better_if_more: bool | None = None
+
+
+PATH: Final = (
+    StageKind(code="received", label="Received"),
+    StageKind(
+        code="arrival",
+        label="Rejected on arrival",
+        kinds=("arrival",),
+        outcome="rejected",
+        tone="bad",
+        is_better_if_more=False,
+    ),
+    StageKind(code="ignored", label="Ignored by rule", kinds=("ignored",)),
+    StageKind(code="queued", label="Queued", kinds=("pending", "deferred"), outcome="pending", tone="warn"),
+)
+ENDS: Final = (
+    StageKind(
+        code="converted",
+        label="Converted",
+        kinds=("converted",),
+        outcome="converted",
+        tone="good",
+        is_better_if_more=True,
+    ),
+    StageKind(code="profile", label="Profile only", kinds=("profile",), outcome="profile_updated"),
+    StageKind(code="nothing", label="No effect", kinds=("nothing",), outcome="nothing"),
+    StageKind(
+        code="rejected", label="Rejected", kinds=("rejected",), outcome="rejected", tone="bad", is_better_if_more=False
+    ),
+    StageKind(code="failed", label="Failed", kinds=("failed",), outcome="failed", tone="bad", is_better_if_more=False),
+)
+BY_CODE: Final[Mapping[str, StageKind]] = {stage.code: stage for stage in (*PATH, *ENDS)}
+# The kinds of outcomes in the order in which charts stack them.
+STACKED: Final[Sequence[tuple[str, str, Tone]]] = (
+    ("converted", "Converted", ""),
+    ("profile", "Profile only", ""),
+    ("nothing", "No effect", ""),
+    ("ignored", "Ignored by rule", ""),
+    ("pending", "Queued", "warn"),
+    ("deferred", "Queued (goal limit)", "warn"),
+    ("arrival", "Rejected on arrival", "bad"),
+    ("rejected", "Rejected", "bad"),
+    ("failed", "Failed", "strong"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage with its count in a period, its share of the received events, and its change."""
+
+    kind: StageKind
+    count: int
+    share: float | None  # per cent
+    before: int | None
+    change: FigureChange | None
+    is_chosen: bool
+
+    @property
+    def tone(self) -> Tone:
+        return self.kind.tone if self.count else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages that all received events pass, and those in which processed events end."""
+
+    path: Sequence[Stage]
+    ends: Sequence[Stage]
+
+    @property
+    def chosen(self) -> Stage | None:
+        return next((stage for stage in (*self.path, *self.ends) if stage.is_chosen), None)
+
+
+def is_by_hour(steps: Steps) -> bool:
+    """Return True if the counts of ingest, which are by the hour, fit these steps."""
+    return len(steps.times) < 2 or steps.times[1] - steps.times[0] >= HOUR  # noqa: PLR2004
+
+
+def build_pipeline(
+    outcomes: Outcomes, came: SourceCounts, before: SourceCounts, steps: Steps, *, chosen: str
+) -> Pipeline:
+    """Return the stages of a period.
+
+    Steps of less than an hour count stored events only: ingest counts duplicates by the hour.
+    """
+    by_hour, counts = is_by_hour(steps), outcomes.total
+    earlier = outcomes.before or Counter()
+    received = came.received if by_hour else outcomes.messages
+    received_before = before.received if by_hour else earlier.total()
+    has_outcomes_before = outcomes.before is not None and not outcomes.is_cut
+    base = outcomes.messages if outcomes.is_cut else max(received, outcomes.messages)
+
+    def count(kind: StageKind) -> tuple[int, int | None, int]:
+        has_before = steps.compared is not None and (by_hour or has_outcomes_before)
+        if kind.code == "received":
+            return received, received_before if has_before else None, received
+        if kind.code == "arrival" and by_hour:
+            return came.rejected, before.rejected if has_before else None, received
+        of_before = sum(earlier[each] for each in kind.kinds) if has_outcomes_before else None
+        return sum(counts[each] for each in kind.kinds), of_before, base
+
+    def build(kind: StageKind) -> Stage:
+        now, then, whole = count(kind)
+        change = None if then is None else compare(now, then, is_better_if_more=kind.is_better_if_more)
+        share = 100 * now / whole if whole and kind.code != "received" else None
+        return Stage(kind, now, share, then, change, kind.code == chosen)
+
+    return Pipeline([build(kind) for kind in PATH], [build(kind) for kind in ENDS])
+
+
+def choose_reasons(outcomes: Outcomes, kind: StageKind | None) -> list[ReasonCount]:
+    """Return the reasons of a stage; all if none is chosen, or that of all received events."""
+    return [reason for reason in outcomes.reasons if kind is None or not kind.kinds or reason.kind in kind.kinds]
+
+
+def list_steps(range_: Range, zone: tzinfo) -> Steps:
+    """Return the steps of a range: minutes, hours, days of this zone, or seven days."""
+    compared = (range_.compared.begin, range_.compared.end) if range_.compared else None
+    if range_.preset in SHORT or range_.first == range_.last:
+        step = SHORT[range_.preset][1] if range_.preset in SHORT else HOUR
+        count = -((range_.begin - range_.end) // step)
+        times = [range_.begin + step * number for number in range(max(1, count))]
+    else:
+        days = (range_.last - range_.first).days + 1
+        by = 1 if days <= MOST_STEPS else WEEK
+        times = [zones.start_of(range_.first + timedelta(days=number), zone) for number in range(0, days, by)]
+    return Steps(times, range_.end, compared)
+
+
+@dataclass(frozen=True, slots=True)
+class StepLabels:
+    """Labels of the steps of a period in charts, and the links of their bars."""
+
+    steps: Steps
+    is_running: bool
+    zone: tzinfo  # of the days
+    link: Callable[[datetime, datetime], str]  # from the times of a step
+
+    @property
+    def is_by_day(self) -> bool:
+        times = self.steps.times
+        return len(times) > 1 and times[1] - times[0] > HOUR
+
+    def write(self, at: datetime) -> str:
+        local = at.astimezone(self.zone) if self.is_by_day else timezone.localtime(at)
+        return f"{local.day} {local:%b}" if self.is_by_day else f"{local:%H:%M}"
+
+    def chart(self, series: Sequence[Series]) -> Chart:
+        """Return a chart of stacked bars."""
+        times = self.steps.times
+        ends = [*times[1:], self.steps.end]
+        labels = [self.write(time) for time in times]
+        local = [time.astimezone(self.zone) if self.is_by_day else timezone.localtime(time) for time in times]
+        return Chart(
+            labels,
+            series,
+            unit="Day" if self.is_by_day else "Time",
+            stacked=True,
+            titles=[
+                f"{time:%A}, {time.day} {time:%B}{'' if self.is_by_day else f', {label}'}"
+                for time, label in zip(local, labels, strict=True)
+            ],
+            is_running=self.is_running,
+            links=[
+                self.link(begin.astimezone(UTC), end.astimezone(UTC)) for begin, end in zip(times, ends, strict=True)
+            ],
+        )
+
+
+def draw_received(received: Received, labels: StepLabels) -> Chart:
+    """Return a chart of received events by time, all sources together."""
+    nothing = SourceCounts()
+    rows = [total(by_time.get(time, nothing) for by_time in received.by_source.values()) for time in labels.steps.times]
+    return labels.chart(
+        [
+            Series("New", [row.received - row.duplicates - row.rejected for row in rows]),
+            Series("Duplicates", [row.duplicates for row in rows]),
+            Series("Rejected on arrival", [row.rejected for row in rows], "bad"),
+        ]
+    )
+
+
+def draw_outcomes(outcomes: Outcomes, labels: StepLabels) -> Chart:
+    """Return a chart of outcomes by time of receipt, without kinds that do not occur."""
+    rows = [outcomes.by_time.get(time, Counter()) for time in labels.steps.times]
+    return labels.chart(
+        [
+            Series(label, [row[kind] for row in rows], tone)
+            for kind, label, tone in STACKED
+            if any(row[kind] for row in rows)
+        ]
+    )

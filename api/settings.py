@@ -303,6 +303,7 @@ CACHES = {
 
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
 
 # The management API: JSON in, JSON out, a credential at every path but the reference page's.
 REST_FRAMEWORK = {

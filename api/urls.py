@@ -4,8 +4,10 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from api.pages.components import show_components
+from api.pages.new_site import create_site
 from api.pages.profile import edit_profile
 from api.pages.settings.invitations import join
+from api.pages.sign_in import ChoosePassword, ask_for_reset
 from api.pages.tables import TABLES
 from api.pages.urls import go_home, welcome
 from api.rest.urls import automation_urlpatterns
@@ -16,6 +18,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", go_home, name="home"),
     path("admin/profile/", edit_profile, name="profile"),
     path("admin/join/<str:token>/", join, name="join"),
+    path("admin/sites/new/", create_site, name="site-new"),
+    path("admin/password_reset/", ask_for_reset, name="password_reset"),
+    path("admin/password_reset/<uidb64>/<token>/", ChoosePassword.as_view(), name="password_reset_confirm"),
     path("admin/components/", TABLES.admin_view(show_components), name="components"),
     path("admin/tables/", TABLES.admin_view(TABLES.index), name="tables"),
     path("admin/s/", include("api.pages.urls")),

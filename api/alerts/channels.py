@@ -1,17 +1,16 @@
 """The ways to notify people of an alert: e-mail and webhook, each a channel with its addresses and its sending."""
 
-import smtplib
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail import EmailMessage
 from django.core.validators import validate_email
 
 from api.alerts import webhook
 from api.alerts.conditions import describe
+from api.http.mail import MailError, has_mail, send_email
 from api.http.public_address import link_to
 from api.http.wording import replace_times, time_with_zone
 from api.models import Alert, AlertDelivery, Site
@@ -61,24 +60,15 @@ class EmailChannel(AlertChannel):
         return alert.emails
 
     def obstacle(self, delivery: AlertDelivery) -> str:
-        no_server = "" if settings.EMAIL_HOST else "No mail server is set: GOALPOST_EMAIL_URL."
+        no_server = "" if has_mail() else "No mail server is set: GOALPOST_EMAIL_URL."
         return super().obstacle(delivery) or no_server
 
     def send(self, delivery: AlertDelivery) -> str:
-        """Send an e-mail. Errors leave out what the mail server says, because that may quote addresses."""
-        subject, body = write_email(delivery)
+        """Send an e-mail. Raises DeliveryError."""
         try:
-            EmailMessage(subject, body, to=[delivery.address]).send()
-        except smtplib.SMTPRecipientsRefused as error:
-            codes = ", ".join(str(code) for code, _ in error.recipients.values())
-            raise DeliveryError(f"The mail server refused the address: {codes}.") from error
-        except smtplib.SMTPResponseException as error:
-            raise DeliveryError(f"The mail server answered {error.smtp_code}.") from error
-        except ValueError as error:
-            raise DeliveryError("The address cannot be written to.") from error
-        except OSError as error:  # smtplib's other exceptions too
-            reason = error.strerror or type(error).__name__
-            raise DeliveryError(f"The mail server could not be reached: {reason}.") from error
+            send_email(*write_email(delivery), delivery.address)
+        except MailError as error:
+            raise DeliveryError(str(error)) from error
         return "The mail server took it."
 
     def clean(self, value: list[str]) -> list[str]:

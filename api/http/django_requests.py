@@ -49,6 +49,7 @@ SIGN_INS: Final = Room(ConcurrencyLimit(running=1, waiting=3, patience=5.0), Thr
 EXPORT_LIMIT: Final = ConcurrencyLimit(running=2)
 
 BODY_BYTES: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # of a form; no page accepts files
+SIGN_IN_PATHS: Final = (settings.LOGIN_URL, "/admin/join/", "/admin/password_reset/")
 SIGN_IN_BYTES: Final = 16 * 1024
 # Of headers and query; browsers send 16 kB at most. Django takes 2 s for a Content-Type of 400 kB, 0.05 s for this.
 HEAD_BYTES: Final = 64 * 1024
@@ -152,7 +153,8 @@ async def send_export(
 
 
 def is_sign_in(scope: Scope) -> bool:
-    return bool(scope["path"] == settings.LOGIN_URL and scope["method"] == "POST")
+    """Return True for a form whose password is hashed for a person who is not signed in."""
+    return bool(scope["method"] == "POST" and scope["path"].startswith(SIGN_IN_PATHS))
 
 
 def check_head(scope: Scope) -> None:

@@ -1,9 +1,12 @@
-"""Invitations to a site: a signed link for one username, which an owner passes on and the person accepts.
+"""Invitations to a site: a signed link for one username, which an owner passes on or an e-mail brings.
 
-An owner cannot add people who have not accepted. Nor can an owner find out which usernames exist, because the link
-looks the same for a username without a user. Administrators, who see all users, add members without an invitation.
+The person signs in and accepts, or chooses a password if the username is free; then the link has done its work.
+An owner cannot add people who have not accepted. The link looks the same whether the username exists, and trying it
+creates the user under the owner's name in the log. Administrators add existing users without an invitation.
 """
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.contrib.auth.models import User
@@ -21,7 +24,17 @@ if TYPE_CHECKING:
 
 DAYS: Final = 7
 ACCEPTED: Final = "Accepted an invitation"
+MOST_AN_HOUR: Final = 50  # of a site, that are sent by e-mail
 SALT: Final = "api.pages.joining"  # invitations that were sent depend on it
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invitation that is valid now."""
+
+    site: Site
+    username: str
+    role: Role
 
 
 def invite(
@@ -44,19 +57,38 @@ def address_of(request: HttpRequest, unsigned: str) -> str:
     return f"{root_for(request)}{reverse('join', args=[signing.Signer(salt=SALT).sign(unsigned)])}"
 
 
-def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
-    """Return the site and role of a person's invitation, no site if it has ended or names another user.
+def may_send(site: Site, *, now: datetime) -> bool:
+    """Return True if the site may send another invitation by e-mail. One query."""
+    recent = AuditEntry.objects.filter(site=site, at__gt=now - timedelta(hours=1), what__startswith="Invited ")
+    return recent.count() < MOST_AN_HOUR
+
+
+def write_letter(site: Site, link: str, role: Role, *, inviter: str) -> tuple[str, str]:
+    """Return subject and body of the e-mail with an invitation."""
+    lines = [
+        f"{inviter} has invited you to the site “{site.name}” ({site.sitecode}) of Goalpost, as {role.label.lower()}.",
+        "",
+        "Open this link to accept. If you are new here, you choose a password there.",
+        link,
+        "",
+        f"It works for {DAYS} days and for you only. Do not pass it on.",
+    ]
+    return " ".join(f"[Goalpost] Invitation to {site.name}".split()), "\n".join(lines)
+
+
+def open_invitation(token: str) -> Invitation | None:
+    """Return the invitation of a link, None if it has ended. Five queries at most.
 
     It ends after DAYS, when its sender is not an owner any more, and when the person is removed from the site.
     """
     try:
-        site_id, invited, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)
+        site_id, username, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)
     except (signing.BadSignature, ValueError, TypeError):
-        return None, ""
+        return None
     site = Site.objects.filter(pk=site_id).first()
     inviter = User.objects.filter(pk=inviter_id, is_active=True).first()
-    if site is None or inviter is None or invited != username or role not in Role.values:
-        return None, ""
+    if site is None or inviter is None or role not in Role.values:
+        return None
     owns = Membership.objects.filter(user=inviter, site=site, role=Role.OWNER).exists()
     # A user who accepted it and is not a member any more was removed, for example in the tables.
     since = AuditEntry.objects.filter(site=site, pk__gt=newest)
@@ -64,4 +96,11 @@ def open_invitation(token: str, username: str) -> tuple[Site | None, str]:
         since.filter(what=ACCEPTED, who=username[:150]).exists()
         and not Membership.objects.filter(user__username=username, site=site).exists()
     )
-    return (site, role) if (owns or inviter.is_superuser) and not is_over else (None, "")
+    return Invitation(site, username, Role(role)) if (owns or inviter.is_superuser) and not is_over else None
+
+
+def accept(invitation: Invitation, user: User) -> None:
+    """Make the invited user a member, and audit it. Call it in a transaction."""
+    _, is_new = Membership.objects.get_or_create(user=user, site=invitation.site, defaults={"role": invitation.role})
+    if is_new:
+        write_audit(user, invitation.site, ACCEPTED, None, {"role": invitation.role})

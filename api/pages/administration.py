@@ -1,4 +1,4 @@
-"""Forms of superusers for users, memberships and new sites, which no page of a site has. Changes are audited."""
+"""Forms of superusers for users and memberships, and the removal of sites. Changes are audited."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -15,14 +15,11 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from api.erasure import removal
-from api.http.credentials import generate_sitecode
 from api.http.tokens import describe, ended, tokens_that_end
 from api.http.wording import count_of
-from api.ingest.provisioning import add_destination
 from api.models import ManagementToken, Membership, Removal, Site
 from api.models.audit import write_audit
 from api.pages.access import show
-from api.pages.fields import ZoneField
 
 Row = TypeVar("Row", bound=Model)
 
@@ -154,36 +151,22 @@ def audit_end(request: HttpRequest, tokens: Collection[ManagementToken]) -> None
 
 
 class SiteAdmin(AuditedAdmin[Site]):
-    """Sites. A new one gets its Segment destination. Its settings are changed on its pages."""
+    """Sites, which are removed here. A new one is made on its page (api.pages.new_site)."""
 
     list_display = ("name", "sitecode", "created_at", "state")
     list_filter = ("created_at",)
     search_fields = ("name", "sitecode")
     fields = ("name", "sitecode", "time_zone")
 
-    def has_change_permission(self, _request: HttpRequest, _site: Site | None = None) -> bool:
+    def has_add_permission(self, _request: HttpRequest) -> bool:
         return False
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """Return a list of zones to choose from for the time zone."""
-        if db_field.name == "time_zone":
-            return ZoneField(initial=db_field.default)
-        return super().formfield_for_dbfield(db_field, request, **options)
+    def has_change_permission(self, _request: HttpRequest, _site: Site | None = None) -> bool:
+        return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Site]:
         rows: QuerySet[Site] = super().get_queryset(request)
         return rows.prefetch_related("removals")
-
-    def get_changeform_initial_data(self, _request: HttpRequest) -> dict[str, Any]:
-        return {"sitecode": generate_sitecode()}
-
-    def save_model(self, request: HttpRequest, site: Site, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
-        super().save_model(request, site, form, change)
-        add_destination(site)
-
-    def response_add(self, request: HttpRequest, site: Site, _post_url_continue: str | None = None) -> HttpResponse:
-        messages.success(request, f"Site “{site.name}” created.")
-        return redirect("pages:guide", site.sitecode)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, _extra_context: dict[str, Any] | None = None

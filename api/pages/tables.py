@@ -1,6 +1,6 @@
 """The database tables as lists for superusers. They are read-only: the pages of a site change what is in them.
 
-Users, memberships and new sites are the exceptions (api.pages.administration), because no page does these yet.
+Users, memberships and the removal of sites are the exceptions (api.pages.administration).
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -10,13 +10,14 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
 from api import models as api
 from api.events.types import ALL_TYPES
 from api.models.message_rows import find_by_keys
 from api.pages.administration import MembershipAdmin, SiteAdmin, UserAdmin
+from api.pages.sign_in import find_first_password, may_reset
 from cohorts import models as cohorts
 from goals import models as goals
 from goals.flags import models as flags
@@ -56,6 +57,10 @@ class TablesSite(admin.AdminSite):
     def has_permission(self, request: HttpRequest) -> bool:
         user, page = request.user, request.resolver_match
         return bool(user.is_active and (user.is_superuser or (page is not None and page.url_name in FOR_MEMBERS)))
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        hints = {"first_password": find_first_password(), "may_reset": may_reset()}
+        return super().login(request, {**hints, **(extra_context or {})})
 
 
 class BoundedPaginator(BasePaginator[Row]):

@@ -155,9 +155,9 @@ urlpatterns = [
 
 
 def go_home(request: HttpRequest) -> HttpResponseBase:
-    """Lead from `/admin/` to the home of the site last looked at, or to the tables if there is no site.
+    """Lead from `/admin/` to the home of the site last looked at, or to the form of a new site if there is none.
 
-    Who is not signed in comes back here after signing in: a member may not enter the tables.
+    Who is not signed in comes back here after signing in: a member may make no site.
     """
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path(), "/admin/login/")
@@ -165,7 +165,7 @@ def go_home(request: HttpRequest) -> HttpResponseBase:
     if site is not None:
         return redirect("pages:home", site.sitecode)
     if request.user.is_superuser:
-        return redirect("tables")
+        return redirect("site-new")
     return show(request, "pages/no_site.html", title="No site")
 
 

@@ -56,7 +56,7 @@ class InvitationToCreate(serializers.Serializer[Any]):
 class InvitationShape(InvitationToCreate):
     """A link at which the user of this name may join a site. It is the same whether there is such a user."""
 
-    link = serializers.CharField(help_text="For this person, who opens it after signing in.")
+    link = serializers.CharField(help_text="For this person, who opens it and signs in, or chooses a password if new.")
     expiresAt = serializers.DateTimeField(
         help_text="It also ends when its sender is no owner any more, or when the person is removed."
     )

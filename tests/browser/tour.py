@@ -98,7 +98,7 @@ def addresses(site: Site, empty: Site) -> dict[str, str]:
         for page in (*INTEGRATIONS, *REFERENCE)
     }
     found["components"] = reverse("components")
-    found["form of a new site"] = reverse("admin:api_site_add")
+    found["form of a new site"] = reverse("site-new")
     return found
 
 

@@ -95,6 +95,8 @@ def test_everything_of_django__full__holds_no_event_no_read_no_health_no_file(wo
 def test_sign_ins__full__hold_nobody_who_is_signed_in(world: World, signed_in: dict[str, str]) -> None:
     with full(SIGN_INS.limit):
         assert sign_in(world).status_code == 503
+        for form in ("/admin/join/a-link/", "/admin/password_reset/", "/admin/password_reset/MQ/set-password/"):
+            assert world.client.post(form, headers={"host": "localhost"}).status_code == 503  # they hash passwords, too
         assert world.client.get("/admin/login/", headers={"host": "localhost"}).status_code == 200
         assert world.client.get("/admin/s/1q2w3e4r5t/", headers=signed_in).status_code == 200
     with full(PAGES.limit):

@@ -105,13 +105,13 @@ def test_admin__of_somebody_without_a_site__says_so(world: World) -> None:
     assert "not a member of any site yet" in text_of(browser.get("/admin/"))
 
 
-def test_admin__of_a_superuser_without_a_site__leads_to_the_tables(db: None) -> None:
+def test_admin__of_a_superuser_without_a_site__leads_to_the_form_of_one(db: None) -> None:
     browser = Client()
     browser.force_login(User.objects.create_superuser("clerk"))
 
     response: Any = browser.get("/admin/")
 
-    assert (response.status_code, response["Location"]) == (302, "/admin/tables/")
+    assert (response.status_code, response["Location"]) == (302, "/admin/sites/new/")
 
 
 def test_sign_in__forgotten_password__names_the_way_back(world: World) -> None:

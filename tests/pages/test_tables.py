@@ -1,7 +1,6 @@
 """The database tables: superusers read them, and edit users, memberships and new sites; the rest is read-only."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -25,7 +24,6 @@ from api.models import (
     Role,
     Rule,
     Site,
-    Source,
 )
 from api.pages.tables import LIST_LIMIT, TABLES, BoundedPaginator, Table
 from cohorts.models import CustomData, Group, Identity, OwnKey, Persona, Username
@@ -316,21 +314,6 @@ def test_page__unknown_below_the_admin__says_so(superuser: Client) -> None:
     assert response.status_code == 404
     assert "Go to your site" in response.content.decode()
     assert response["Content-Type"].startswith("text/html")
-
-
-def test_site__made_by_the_form__equals_one_made_by_a_command(superuser: Client) -> None:
-    path = page(Site, "add")
-    response: Any = superuser.post(path, {**form_of(superuser, path), "name": "By form"})
-    by_form, by_command = Site.objects.get(name="By form"), create_site(name="By command")
-
-    assert response["Location"] == f"/admin/s/{by_form.sitecode}/guide/"
-    assert re.fullmatch("[a-z0-9]{10}", by_form.sitecode)
-    own = {"id", "sitecode", "name", "created_at"}
-    columns = [column.attname for column in Site._meta.concrete_fields if column.name not in own]
-    assert [getattr(by_form, name) for name in columns] == [getattr(by_command, name) for name in columns]
-    assert [source.kind for source in by_form.sources.all()] == [Source.Kind.DESTINATION]
-    entry = AuditEntry.objects.latest("pk")
-    assert (entry.site, entry.who, entry.before, (entry.after or {})["name"]) == (by_form, "admin", None, "By form")
 
 
 def test_user_and_membership__made_changed_and_deleted__are_in_the_log(superuser: Client, site: Site) -> None:

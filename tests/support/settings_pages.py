@@ -20,6 +20,13 @@ def change(person: Client, path: str, **fields: Any) -> None:
     assert response.status_code == 302, response.content
 
 
+def link_for(owner: Client, username: str, role: str = "editor") -> str:
+    """Return the address of an invitation, without its host."""
+    response: Any = owner.post(BASE + "members/change/", {"do": "invite", "username": username, "role": role})
+    assert response.status_code == 200
+    return "/admin/join/" + str(response.context["link"]).partition("/admin/join/")[2]
+
+
 def told(entry: AuditEntry | None) -> tuple[str, Any, Any]:
     assert entry is not None
     return entry.what, entry.before, entry.after

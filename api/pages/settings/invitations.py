@@ -1,29 +1,74 @@
-"""The page on which a person accepts an invitation to a site (api.http.invitations)."""
+"""The page on which a person accepts an invitation to a site (api.http.invitations), with an account or a new one."""
 
-from django.contrib.auth.views import redirect_to_login
-from django.db import transaction
+from django.contrib import auth
+from django.contrib.auth.forms import SetPasswordForm
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 
-from api.http.invitations import ACCEPTED, DAYS, open_invitation
-from api.models import Membership, Role
+from api.http.invitations import DAYS, Invitation, accept, open_invitation
 from api.models.audit import write_audit
-from api.pages.access import show
+from api.pages.access import show, without_nul
+
+TAKEN = "This username has an account already. Sign in with it to accept the invitation."
 
 
 @never_cache
+@sensitive_post_parameters("new_password1", "new_password2")
 def join(request: HttpRequest, token: str) -> HttpResponseBase:
-    """Ask the person who is signed in to confirm, then add the member. 404 for an invalid or foreign invitation."""
-    if not request.user.is_authenticated or not request.user.is_active:
-        return redirect_to_login(request.get_full_path(), "/admin/login/")
+    """Ask the invited person to confirm, then add the member. 404 for an invalid or foreign invitation.
+
+    Who is not signed in may choose a password, which creates the user, or sign in.
+    """
+    user = request.user
+    invitation = open_invitation(token)
+    if not user.is_authenticated or not user.is_active:
+        return welcome(request, invitation)
+    if invitation is None or invitation.username != user.get_username():
+        return show(request, "pages/join.html", title="No invitation", days=DAYS, status=404)
+    if request.method != "POST":
+        title = f"Join {invitation.site.name}"
+        return show(request, "pages/join.html", title=title, to=invitation.site, role=invitation.role.label)
     with transaction.atomic():
-        site, role = open_invitation(token, request.user.get_username())
-        if site is None:
-            return show(request, "pages/join.html", title="No invitation", days=DAYS, status=404)
-        if request.method != "POST":
-            return show(request, "pages/join.html", title=f"Join {site.name}", to=site, role=Role(role).label)
-        _, is_new = Membership.objects.get_or_create(user=request.user, site=site, defaults={"role": role})
-        if is_new:
-            write_audit(request.user, site, ACCEPTED, None, {"role": role})
-    return redirect("pages:home", site.sitecode)
+        accept(invitation, user)
+    return redirect("pages:home", invitation.site.sitecode)
+
+
+def welcome(request: HttpRequest, invitation: Invitation | None) -> HttpResponseBase:
+    """Show an invitation without a sign-in; on POST create the account, and sign the person in."""
+    if invitation is None:
+        return TemplateResponse(request, "invitation.html", {"days": DAYS}, status=404)
+    user = User(username=invitation.username, email=email_of(invitation.username))
+    form = SetPasswordForm(user, without_nul(request.POST) if request.method == "POST" else None)
+    if form.is_valid():
+        try:
+            with transaction.atomic():
+                user.clean_fields(exclude=["password"])
+                user.validate_unique()
+                form.save()
+                write_audit(
+                    user, None, f"Created the user {user.pk} by an invitation", None, {"username": user.username}
+                )
+                accept(invitation, user)
+        except (ValidationError, IntegrityError):  # another request may have taken the name meanwhile
+            form.add_error(None, TAKEN)
+        else:
+            auth.login(request, user)
+            return redirect("pages:home", invitation.site.sitecode)
+    context = {"invitation": invitation, "role": invitation.role.label.lower(), "form": form}
+    return TemplateResponse(request, "invitation.html", context, status=400 if form.errors else 200)
+
+
+def email_of(username: str) -> str:
+    """Return a username that is an e-mail address, otherwise an empty text."""
+    try:
+        EmailValidator()(username)
+    except ValidationError:
+        return ""
+    return username

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST
 
 import names
 from api.http import invitations, memberships
+from api.http.mail import MailError, has_mail, send_email
 from api.http.memberships import LONGEST_USERNAME
 from api.http.tokens import ended, tokens_that_end
 from api.http.wording import count_of, day_in_words
@@ -22,8 +23,10 @@ from api.models.audit import write_audit
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
+from api.pages.settings.invitations import email_of
 
 MOST_TOKENS: Final = 20  # of a member, on the page that asks before the removal
+TOO_MANY: Final = f"A site sends {invitations.MOST_AN_HOUR} e-mails with invitations an hour."
 NOT_A_MEMBER: Final = "This user is not a member any more."
 
 
@@ -34,16 +37,22 @@ def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
     for member in members:
         vars(member)["tokens"] = [token for token in ending if token.user_id == member.user_id]
     return show(
-        request, "pages/settings/members.html", title="Members", tab="settings-members", members=members, roles=Role
+        request,
+        "pages/settings/members.html",
+        title="Members",
+        tab="settings-members",
+        members=members,
+        roles=Role,
+        has_mail=has_mail(),
     )
 
 
 @site_page(Role.OWNER)
 @require_POST
 def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Invite a user, change a role, or remove a member. One owner always stays.
+    """Invite a person, change a role, or remove a member. One owner always stays.
 
-    An administrator adds a member without an invitation.
+    An administrator adds an existing user without an invitation.
     """
     role = request.POST.get("role", "")
     with transaction.atomic():
@@ -51,10 +60,8 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
         problem = ""
         if request.POST.get("do") != "remove" and role not in Role.values:
             problem = "Choose a role."
-        elif request.POST.get("do") == "invite" and not request.user.is_superuser:
-            return show_invitation(request, site, request.POST.get("username", "").strip(), role)
         elif request.POST.get("do") == "invite":
-            problem = invite(request, site, request.POST.get("username", "").strip(), role)
+            return invite(request, site, request.POST.get("username", "").strip(), Role(role))
         elif request.POST.get("do") == "remove":
             return remove(request, site, request.POST.get("member", ""))
         else:
@@ -66,40 +73,53 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
     return redirect("pages:settings-members", site.sitecode)
 
 
-def show_invitation(request: HttpRequest, site: Site, username: str, role: str) -> HttpResponseBase:
-    """Return the page with a link for this username. It looks the same if the user does not exist."""
+def invite(request: HttpRequest, site: Site, username: str, role: Role) -> HttpResponseBase:
+    """Return the page with a link for this username, sent by e-mail if it is an address and a mail server is set.
+
+    To an owner it looks the same if the user does not exist. An administrator, who sees all users, adds one at once.
+    """
     problem = ""
-    if not username or len(username) > LONGEST_USERNAME:
-        problem = f"Enter a username of at most {LONGEST_USERNAME} characters."
+    if not username or len(username) > LONGEST_USERNAME or "\0" in username:
+        problem = f"Enter an e-mail address or a username of at most {LONGEST_USERNAME} characters."
     elif site.memberships.filter(user__username=username).exists():
         problem = f"{username} is already a member."
     if problem:
         messages.error(request, problem)
         return redirect("pages:settings-members", site.sitecode)
-    invitation = invitations.invite(site, username, Role(role), inviter=request.user, by=request.user)
+    user = User.objects.filter(username=username, is_active=True).first() if request.user.is_superuser else None
+    if user is not None:
+        Membership.objects.create(user=user, site=site, role=role)  # the site's row is locked
+        write_audit(request.user, site, f"Invited {username}", None, {"role": role})
+        messages.success(request, f"{username} is a member now.")
+        return redirect("pages:settings-members", site.sitecode)
+    may_send = invitations.may_send(site, now=timezone.now())
+    invitation = invitations.invite(site, username, role, inviter=request.user, by=request.user)
     link = invitations.address_of(request, invitation)
+    sent, failure = False, ""
+    if has_mail() and email_of(username):
+        letter = invitations.write_letter(site, link, role, inviter=request.user.get_username())
+        sent, failure = send(letter, username) if may_send else (False, TOO_MANY)
     return show(
         request,
         "pages/settings/invitation.html",
         title="Invitation",
         tab="settings-members",
         username=username,
-        role=Role(role).label,
+        role=role.label.lower(),
         link=link,
         days=invitations.DAYS,
+        sent=sent,
+        failure=failure,
     )
 
 
-def invite(request: HttpRequest, site: Site, username: str, role: str) -> str:
-    """Add a member and return why that failed, empty if it did not."""
-    user = User.objects.filter(username=username, is_active=True).first() if "\0" not in username else None
-    if user is None:
-        return "This user does not exist. Create it under “All tables”, Users."
-    _, is_new = Membership.objects.get_or_create(user=user, site=site, defaults={"role": role})
-    if not is_new:
-        return f"{username} is already a member."
-    write_audit(request.user, site, f"Invited {username}", None, {"role": role})
-    return ""
+def send(letter: tuple[str, str], address: str) -> tuple[bool, str]:
+    """Send an invitation. Return whether the mail server took it, otherwise its reason."""
+    try:
+        send_email(*letter, address)
+    except MailError as error:
+        return False, str(error)
+    return True, ""
 
 
 def find_member(site: Site, number: str) -> Membership | None:

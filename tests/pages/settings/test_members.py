@@ -1,7 +1,6 @@
 """The members of a site: invited, changed, and removed."""
 
 import re
-from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -9,14 +8,7 @@ from django.test import Client
 
 from api.models import AuditEntry, Membership, Site
 from tests.support.pages import text_of
-from tests.support.settings_pages import BASE, change, look, told
-
-
-def link_for(owner: Client, username: str, role: str = "editor") -> str:
-    """Return the address of an invitation, without its host."""
-    response = owner.post(BASE + "members/change/", {"do": "invite", "username": username, "role": role})
-    assert response.status_code == 200
-    return "/admin/join/" + str(response.context["link"]).partition("/admin/join/")[2]
+from tests.support.settings_pages import BASE, change, link_for, look, told
 
 
 def sign_in(username: str) -> Client:
@@ -87,14 +79,6 @@ def test_invitation__that_is_over_or_of_somebody_else__opens_nothing(
     assert (ada.get(link).status_code, ada.post(link).status_code) == (404, 404)
 
     assert set(site.memberships.values_list("user__username", flat=True)) == known
-
-
-def test_invitation__of_who_is_not_signed_in__leads_through_the_login(owner: Client, site: Site) -> None:
-    link = link_for(owner, "ada")
-
-    response = Client().post(link)
-
-    assert (response.status_code, response.headers["Location"]) == (302, f"/admin/login/?next={quote(link)}")
 
 
 def test_member__made_by_an_administrator__is_one_at_once(site: Site) -> None:

@@ -41,6 +41,14 @@ PAST_TENSE: Final[Mapping[str, str]] = MappingProxyType(
         Action.DELETE: "Deleted",
     }
 )
+CONTRARY: Final[Mapping[str, Action]] = MappingProxyType(
+    {
+        Action.TAG: Action.UNTAG,
+        Action.UNTAG: Action.TAG,
+        Action.ARCHIVE: Action.RESTORE,
+        Action.RESTORE: Action.ARCHIVE,
+    }
+)
 NEED_TAG: Final = frozenset({Action.TAG, Action.UNTAG})
 
 
@@ -64,6 +72,18 @@ def prepare_change(site: Site, action: Action, goal_ids: Sequence[int], *, tag: 
         tag=tag if action in NEED_TAG else "",
         goal_ids=list(goal_ids),
     )
+
+
+def prepare_undo(change: GoalsChange, *, user: "User") -> GoalsChange | None:
+    """Store the contrary of a change that was not started, for the goals that it would change now.
+
+    Return None if nothing can undo it or if it was started. Two queries.
+    """
+    contrary = CONTRARY.get(change.action)
+    if contrary is None or change.started_at is not None:
+        return None
+    ids = list(select_goals_to_change(change).values_list("pk", flat=True))
+    return prepare_change(change.site, contrary, ids, tag=change.tag, user=user)
 
 
 def preview_change(change: GoalsChange) -> ChangePreview:

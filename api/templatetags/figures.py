@@ -1,11 +1,13 @@
 """Filters that write figures, times and reasons: `{% load figures %}`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from django import template
+from django.contrib.messages.storage.base import Message
 from django.utils import timezone
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -136,6 +138,13 @@ def write_time(value: datetime, text: str, attributes: str = "") -> SafeString:
 @register.filter
 def sentence(reason: str, site: Site) -> str:
     return sentence_of(reason, site)
+
+
+@register.filter
+def undo_of(message: Message) -> dict[str, Any] | None:
+    """Return the form of a message's button Undo (api.pages.undo), None without one."""
+    found: dict[str, Any] | None = json.loads(message.extra_tags) if message.extra_tags else None
+    return found
 
 
 @register.filter

@@ -69,6 +69,7 @@ KINDS_OF_CONDITIONS: Final = [
 ]
 PAGES: Final[dict[str, Page]] = {
     "home": Page(),
+    "undo": Page(None, VIEWER, form={"kept": "none"}, is_logged=False),
     "search": Page(queries=[{"q": "goal"}, {"q": "ada"}]),
     "goals": Page(queries=[{"sort": sort, "after": "5", "id": "5"} for sort in ("-revenue.EUR", "created")]),
     "goals-change": Page(
@@ -99,7 +100,7 @@ PAGES: Final[dict[str, Page]] = {
         form={"name": "Mine", "query": "tag=vip"},
         forms=[{"name": "Ours", "query": "tag=vip", "is_shared": "on"}],
     ),
-    "goals-view-remove": Page(None, EDITOR, asks=[""]),
+    "goals-view-remove": Page(None, EDITOR),
     "tags": Page(),
     "tag-change": Page(
         None,

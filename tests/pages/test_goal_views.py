@@ -108,15 +108,14 @@ def test_view__more_than_a_hundred__is_refused(world: World, enter: Enter, monke
     assert views_seen(enter, "viewer") == {"One": f"q=a{RANGE}"}
 
 
-def test_view__removed__asks_first_and_is_no_longer_seen(world: World, enter: Enter) -> None:
+def test_view__removed__is_no_longer_seen(world: World, enter: Enter) -> None:
     save(enter, "editor", "Ours", "q=b", is_shared="on")
     view = GoalView.objects.get()
     address = f"{VIEWS}{view.pk}/remove/"
 
-    assert "Everybody loses this view." in text_of(enter("editor").post(address))
-    assert enter("viewer").post(address, {"confirmed": "yes"}).status_code == 403
+    assert enter("viewer").post(address).status_code == 403
     assert GoalView.objects.exists()
-    enter("owner").post(address, {"confirmed": "yes"})
+    assert "Nobody sees it any more." in text_of(enter("owner").post(address, follow=True))
     assert not GoalView.objects.exists()
 
 

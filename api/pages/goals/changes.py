@@ -16,6 +16,7 @@ from api.models import GoalsChange, Role, Site
 from api.pages.access import get_in_site, show, site_page
 from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
+from api.pages.undo import say_with_undo
 from goals import catalogue
 from goals.list_order import find_goal_ids
 
@@ -88,11 +89,15 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
             GoalsChange.objects.filter(site=site, pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
             return HttpResponseRedirect(address_of(site, change, request.GET))
         now = timezone.now()
+        back = goal_changes.prepare_undo(change, user=cast("User", request.user))  # before: it changes these goals
         goal_changes.start_change(change, user=cast("User", request.user), now=now)
         goal_changes.run_change(change, now=now, seconds=AT_ONCE)
         if change.finished_at is None:
             return HttpResponseRedirect(address_of(site, change, request.GET))
-        messages.success(request, describe_end(change))
+        if back is not None and change.changed:
+            say_with_undo(request, describe_end(change), address_of(site, back, request.GET))
+        else:
+            messages.success(request, describe_end(change))
         return HttpResponseRedirect(address_of_list(site, request.GET))
     is_asked = change.started_at is None
     return show(

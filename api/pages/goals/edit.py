@@ -17,11 +17,12 @@ from api.digest import segments
 from api.http.wording import count_of
 from api.models import Role, Site
 from api.models.audit import audit_values, write_audit
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import LinesField
 from api.pages.goals.detail import find_goal
 from api.pages.goals.goal_list import TAG_LENGTH
+from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
 from goals import catalogue
 from goals.matching import EventName
 from goals.models import DISPLAY_NAME_LENGTH, GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
@@ -31,6 +32,7 @@ from goals.shown_names import show_goal_name
 
 MOST_COUNTED: Final = 10_000  # conversions of a day
 COUNTING: Final = (("False", "once per visit (30-minute gap)"), ("True", "every time"))
+KIND: Final = "goal"  # of what Undo gives back
 AUDITED: Final = (*catalogue.EDITABLE_FIELDS, "tags")
 
 
@@ -102,7 +104,6 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     before = copy(goal)
     form = GoalForm(request.POST if request.method == "POST" else None, goal=goal)
     if form.is_valid() and save(request, site, goal, form):
-        messages.success(request, "Saved.")
         return redirect("pages:goal", site.sitecode, goal.pk)
     events = catalogue.list_events_leading_to(before, template=site.goal_name_template)
     return show(
@@ -124,7 +125,8 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
 
     Raises Http404 if the goal was deleted meanwhile.
     """
-    before, sent = read_values(goal), form.cleaned_data
+    before, sent, was_named_by_event = read_values(goal), form.cleaned_data, goal.is_named_by_event
+    bound = set(goal.bindings.values_list("pk", flat=True))
     changed = [name for name in AUDITED if sent[name] != before[name]]
     for name in set(changed) & set(catalogue.EDITABLE_FIELDS):
         setattr(goal, name, sent[name])
@@ -149,7 +151,38 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
         return False
     except Goal.DoesNotExist as error:
         raise Http404 from error
+    if changed:
+        values = {"fields": {name: before[name] for name in changed}, "is_named_by_event": was_named_by_event}
+        made = set(goal.bindings.values_list("pk", flat=True)) - bound
+        say_with_kept(request, site, "Saved.", KIND, {**values, "goal": goal.pk, "bindings": sorted(made)})
+    else:
+        messages.success(request, "Saved.")
     return True
+
+
+def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Give the fields of a goal the values that they had before an edit, and remove the links that it made.
+
+    Raises CannotUndoError if another goal has the name now.
+    """
+    goal, fields = find_goal(site, values["goal"]), values["fields"]
+    now = read_values(goal)
+    for name in set(fields) & set(catalogue.EDITABLE_FIELDS):
+        setattr(goal, name, fields[name])
+    try:
+        with transaction.atomic():
+            catalogue.change_goal(
+                goal, fields=set(fields) - {"tags"}, tags=fields.get("tags"), template=site.goal_name_template
+            )
+            if "name" in fields and values["is_named_by_event"]:
+                Goal.objects.filter(site=site, pk=goal.pk).update(is_named_by_event=True)
+            for binding in GoalBinding.objects.filter(site=site, goal=goal, pk__in=values["bindings"]):
+                catalogue.unbind_event(binding)
+            write_audit(request.user, site, f"Changed the goal {goal.pk}", *audit_values(now, fields))
+    except catalogue.NameTakenError as taken:
+        raise CannotUndoError(_describe_taken(taken)) from taken
+    messages.success(request, "Edit undone.")
+    return redirect("pages:goal", site.sitecode, goal.pk)
 
 
 @site_page(Role.EDITOR)
@@ -167,7 +200,12 @@ def set_display_name(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
             write_audit(
                 request.user, site, f"Changed the goal {goal.pk}", {"display_name": before}, {"display_name": name}
             )
-        messages.success(request, "Display name saved. It changes no count." if name else "Display name removed.")
+        say_with_undo(
+            request,
+            "Display name saved. It changes no count." if name else "Display name removed.",
+            page_of(site, "goal-display-name", goal.pk),
+            [("display_name", before)],
+        )
     return redirect("pages:goal", site.sitecode, goal.pk)
 
 
@@ -183,7 +221,8 @@ def archive_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponse
     with transaction.atomic():
         catalogue.archive_goal(goal, now=timezone.now())
         write_audit(request.user, site, f"Archived the goal {goal.pk}", {"status": "active"}, {"status": "archived"})
-    messages.success(request, "Archived. It still counts conversions and can be restored at any time.")
+    text = "Archived. It still counts conversions and can be restored at any time."
+    say_with_undo(request, text, page_of(site, "goal-restore", goal.pk))
     return redirect("pages:goal", site.sitecode, goal.pk)
 
 
@@ -195,7 +234,7 @@ def restore_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponse
     with transaction.atomic():
         catalogue.restore_goal(goal)
         write_audit(request.user, site, f"Restored the goal {goal.pk}", {"status": "archived"}, {"status": "active"})
-    messages.success(request, "Restored.")
+    say_with_undo(request, "Restored.", page_of(site, "goal-archive", goal.pk))
     return redirect("pages:goal", site.sitecode, goal.pk)
 
 

@@ -1,6 +1,6 @@
 """Merging goals with a preview of the figures, and undoing a merge."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.contrib import messages
 from django.db import transaction
@@ -10,8 +10,9 @@ from django.views.decorators.http import require_POST
 
 from api.models import Role, Site
 from api.models.audit import write_audit
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.goals.goal_list import read_ids
+from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
 from goals import merging
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
@@ -20,6 +21,7 @@ from goals.reports.summaries import load_figures
 from goals.shown_names import show_goal_name
 
 MOST_OFFERED: Final = 20
+KIND: Final = "merge"  # of what Undo gives back
 
 
 @site_page(Role.EDITOR)
@@ -64,8 +66,29 @@ def _merge(request: HttpRequest, site: Site, goals: list[Goal], into: Goal) -> H
         messages.error(request, str(error))
         return redirect("pages:goals", site.sitecode)
     names = ", ".join(str(show_goal_name(goal, template=site.goal_name_template)) for goal in goals)
-    messages.success(request, f"{names} {'was' if len(goals) == 1 else 'were'} merged into this goal.")
+    text = f"{names} {'was' if len(goals) == 1 else 'were'} merged into this goal."
+    say_with_kept(request, site, text, KIND, {"goals": [goal.pk for goal in goals], "into": into.pk})
     return redirect("pages:goal", site.sitecode, into.pk)
+
+
+def undo_merge(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Let merged goals count for themselves again. Raises CannotUndoError if none of them is still merged."""
+    goals = Goal.objects.filter(site=site, pk__in=values["goals"], merged_into=values["into"], deleted_at=None)
+    with transaction.atomic():
+        undone = [_unmerge(request, goal) for goal in goals]
+    if not undone:
+        raise CannotUndoError("The goals are no longer merged.")
+    messages.success(request, "Merge undone.")
+    return redirect("pages:goals", site.sitecode)
+
+
+def _unmerge(request: HttpRequest, goal: Goal) -> int | None:
+    """Undo the merge of a goal and return the goal that it counted for."""
+    before = goal.merged_into_id
+    merging.unmerge(goal)
+    what = f"Undid the merge of the goal {goal.pk} into the goal {before}"
+    write_audit(request.user, goal.site, what, {"merged_into": before}, {"merged_into": None})
+    return before
 
 
 @site_page(Role.EDITOR)
@@ -77,8 +100,7 @@ def unmerge_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponse
     if before is None:
         raise Http404
     with transaction.atomic():
-        merging.unmerge(goal)
-        what = f"Undid the merge of the goal {goal.pk} into the goal {before}"
-        write_audit(request.user, site, what, {"merged_into": before}, {"merged_into": None})
-    messages.success(request, "Merge undone.")
+        _unmerge(request, goal)
+    again = [("goal", str(goal.pk)), ("goal", str(before)), ("into", str(before))]
+    say_with_undo(request, "Merge undone.", page_of(site, "goals-merge"), again)
     return redirect("pages:goal", site.sitecode, goal.pk)

@@ -1,6 +1,6 @@
 """The tags of a site's goals: list, rename, merge, remove."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.contrib import messages
 from django.db import transaction
@@ -14,13 +14,17 @@ import names
 from api.http.wording import count_of
 from api.models import Role, Site
 from api.models.audit import write_audit
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.goals.goal_list import TAG_LENGTH
-from goals.catalogue import TagTakenError, clean_tag, merge_tags, rename_tag
+from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
+from goals.bulk_changes import select_live_goals
+from goals.catalogue import TagTakenError, add_tag, clean_tag, merge_tags, rename_tag
 from goals.models import GoalTag, Tag
 
 MOST_SHOWN: Final = 200
+MOST_KEPT: Final = 1_000  # goals of a removed tag that Undo gives back
+KIND: Final = "tag"  # of what Undo gives back
 
 
 @site_page()
@@ -75,11 +79,29 @@ def remove_tag(request: HttpRequest, site: Site, tag_id: int) -> HttpResponseBas
             action="Remove tag",
             back=reverse("pages:tags", args=[site.sitecode]),
         )
+    goals = list(GoalTag.objects.filter(site=site, tag=tag).values_list("goal_id", flat=True)[: MOST_KEPT + 1])
     with transaction.atomic():
         write_audit(request.user, site, f"Removed the tag {tag.pk}", {"name": tag.name}, None)
         tag.delete()
     again = " New automatic goals will still get it: choose another tag in the settings."
-    messages.success(request, f"Tag {tag.name} removed.{again if tag.name == site.auto_tag else ''}")
+    text = f"Tag {tag.name} removed.{again if tag.name == site.auto_tag else ''}"
+    if len(goals) > MOST_KEPT:
+        messages.success(request, text)
+    else:
+        say_with_kept(request, site, text, KIND, {"name": tag.name, "goals": goals})
+    return redirect("pages:tags", site.sitecode)
+
+
+def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Create a removed tag again, for the goals that had it. Raises CannotUndoError if the site has such a tag."""
+    name = values["name"]
+    with transaction.atomic():
+        tag, is_new = Tag.objects.get_or_create(site=site, name=name)
+        if not is_new:
+            raise CannotUndoError(f"There is a tag {name} again.")
+        add_tag(site.pk, [tag], select_live_goals(site.pk, values["goals"]).values_list("pk", flat=True))
+        write_audit(request.user, site, f"Restored the tag {tag.pk}", None, {"name": name})
+    messages.success(request, f"Tag {name} restored.")
     return redirect("pages:tags", site.sitecode)
 
 
@@ -104,5 +126,8 @@ def rename(request: HttpRequest, site: Site, tag: Tag, name: str) -> HttpRespons
             what = f"Merged the tag {tag.pk} into the tag {into.pk}"
             write_audit(request.user, site, what, {"name": before}, {"name": name})
             merge_tags(tag, into)
-    messages.success(request, f"Tag {before} renamed to {name}.")
+        messages.success(request, f"Tag {before} merged into {name}.")
+    else:
+        text = f"Tag {before} renamed to {name}."
+        say_with_undo(request, text, page_of(site, "tag-change", tag.pk), [("do", "rename"), ("name", before)])
     return redirect("pages:tags", site.sitecode)

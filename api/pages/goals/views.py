@@ -1,8 +1,9 @@
 """Saved views of the goal list: of one person, or of everybody."""
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import Any, Final, cast
 
 from django.contrib import messages
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Case, Q, When
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
@@ -15,17 +16,15 @@ import names
 from api.models import GoalView, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import get_in_site, may, show, site_page
-from api.pages.confirm import ask, is_confirmed
 from api.pages.goals.goal_list import query_of_list
 from api.pages.goals.list_query import PLACES, GoalListQuery
 from api.pages.ranges import OF_RANGE, names_range, recall_range
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+from api.pages.undo import CannotUndoError, say_with_kept
 
 MOST_VIEWS: Final = 100  # of a person, and that a page lists
 QUERY_LENGTH: Final = 2_000
 NAME_LENGTH: Final = 100
+KIND: Final = "view"  # of what Undo gives back
 
 
 @site_page()
@@ -68,22 +67,35 @@ def save_view(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page()
 @require_POST
 def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseBase:
-    """Remove a view of this person after a confirmation; an editor may remove those of everybody."""
+    """Remove a view of this person, with Undo; an editor may remove those of everybody."""
     view = get_in_site(GoalView, site, view_id)
     user = cast("User", request.user)
     if view.user_id != user.pk and not view.is_shared:
         raise Http404
     if view.user_id != user.pk and not may(request, Role.EDITOR):
         return show(request, "pages/forbidden.html", title="Not allowed", needed=Role.EDITOR.label, status=403)
-    back = reverse("pages:goals-views", args=[site.sitecode])
-    if not is_confirmed(request):
-        whose = "Everybody loses this view." if view.is_shared else "Only you see this view."
-        return ask(request, title=f"Remove the view “{view.name}”", facts=[whose], action="Remove view", back=back)
     with transaction.atomic():
         if view.is_shared:
             write_audit(user, site, f"Removed the view of goals {view.name}", {"query": view.query}, None)
         view.delete()
-    messages.success(request, f"View “{view.name}” removed.")
+    text = f"View “{view.name}” removed.{' Nobody sees it any more.' if view.is_shared else ''}"
+    values = {"name": view.name, "query": view.query, "is_shared": view.is_shared, "user": view.user_id}
+    say_with_kept(request, site, text, KIND, values)
+    return redirect("pages:goals-views", site.sitecode)
+
+
+def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Save a removed view again. Raises CannotUndoError if the person has another one of that name, or has left."""
+    name, fields = values["name"], {"query": values["query"], "is_shared": values["is_shared"]}
+    if not User.objects.filter(pk=values["user"]).exists():
+        raise CannotUndoError("Its owner has no account any more.")
+    with transaction.atomic():
+        _, is_new = GoalView.objects.get_or_create(site=site, user_id=values["user"], name=name, defaults=fields)
+        if not is_new:
+            raise CannotUndoError(f"There is a view “{name}” again.")
+        if values["is_shared"]:
+            write_audit(cast("User", request.user), site, f"Restored the view of goals {name}", None, fields)
+    messages.success(request, f"View “{name}” restored.")
     return redirect("pages:goals-views", site.sitecode)
 
 

@@ -21,12 +21,15 @@ from api.alerts.editing import describe_condition, read_values
 from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Role, Site, make_signing_secret
 from api.models.audit import write_audit
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
 from api.pages.query_form import read_id
+from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
 
 PAGE: Final = 50
+KIND: Final = "alert"  # of what Undo gives back
+KEPT: Final = ("id", "name", "condition", "threshold", "source_id", "emails", "webhook_url", "secret", "is_enabled")
 
 
 def make_field(field: Any, **options: Any) -> Any:
@@ -110,8 +113,22 @@ def change_alerts(request: HttpRequest, site: Site) -> HttpResponseBase:
         messages.success(request, "Secret rotated. It signs every request from now on.")
         return redirect("pages:settings-alert", site.sitecode, alert.pk)
     elif do == "delete":
+        kept = {name: getattr(alert, name) for name in KEPT}
         editing.delete_alert(alert, by=request.user)
-        messages.success(request, f"Alert “{alert}” and its notification history deleted.")
+        say_with_kept(request, site, f"Alert “{alert}” and its notification history deleted.", KIND, kept)
+    return redirect("pages:settings-alerts", site.sitecode)
+
+
+def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Create a deleted alert again, without its history. Raises CannotUndoError."""
+    if values["source_id"] is not None and not site.sources.filter(pk=values["source_id"]).exists():
+        raise CannotUndoError("The alert's source no longer exists.")
+    alert = Alert(site=site, **values)
+    try:
+        editing.create_alert(alert, by=request.user)
+    except editing.TooManyAlertsError as error:
+        raise CannotUndoError(editing.TOO_MANY) from error
+    messages.success(request, f"Alert “{alert}” restored, without its notification history.")
     return redirect("pages:settings-alerts", site.sitecode)
 
 
@@ -184,6 +201,9 @@ def switch(request: HttpRequest, alert: Alert) -> None:
             before,
             {"is_enabled": alert.is_enabled},
         )
+    text = f"Alert “{alert}” is {'on' if alert.is_enabled else 'off'}."
+    again = [("alert", str(alert.pk)), ("do", "switch")]
+    say_with_undo(request, text, page_of(alert.site, "settings-alerts-change"), again)
 
 
 @site_page(Role.OWNER)

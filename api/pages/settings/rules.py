@@ -19,12 +19,15 @@ from api.ingest.provisioning import note_rules_changed
 from api.insight.messages import MessageFilter, MessageRow, find_messages
 from api.models import Role, Rule, Site
 from api.models.audit import audit_values, write_audit
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
 from api.pages.settings.rule_form import FIELDS, RuleForm
+from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
+from api.rules.validation import explain_too_many
 
 LAST_EVENTS: Final = 20
+KIND: Final = "rule"  # of what Undo gives back
 LAST_FORECAST: Final = 1_000  # events
 PARTS: Final = (
     ("", ("name", "source", "is_enabled")),
@@ -56,6 +59,7 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())  # first: a concurrent change waits for the site's row
         rule = get_in_site(Rule, site, request.POST.get("rule", ""))
+        again = [("rule", str(rule.pk)), ("do", do)]
         if do in {"up", "down"}:
             move(request, rule, -1 if do == "up" else 1)
         elif do == "switch":
@@ -65,11 +69,31 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
             write_audit(
                 request.user, site, f"Switched the rule {rule.pk} “{rule}”", before, {"is_enabled": rule.is_enabled}
             )
+            text = f"Rule “{rule}” is {'on' if rule.is_enabled else 'off'}."
+            say_with_undo(request, text, page_of(site, "settings-rules-change"), again)
         elif do == "delete":
             write_audit(request.user, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
-            name = str(rule)
+            kept = {"id": rule.pk, "position": rule.position, **model_to_dict(rule, FIELDS)}
             rule.delete()
-            messages.success(request, f"Rule “{name}” deleted.")
+            say_with_kept(request, site, f"Rule “{rule}” deleted.", KIND, kept)
+    return redirect("pages:settings-rules", site.sitecode)
+
+
+def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Create a deleted rule again, in its place. Raises CannotUndoError if the site has too many rules now."""
+    source = values["source"]
+    if source is not None and not site.sources.filter(pk=source).exists():
+        raise CannotUndoError("The rule's source no longer exists.")
+    fields = {name: value for name, value in values.items() if name != "source"}
+    rule = Rule(site=site, source_id=source, **fields)
+    with transaction.atomic():
+        note_rules_changed(site.pk, now=timezone.now())
+        actions = list(site.rules.values_list("action", flat=True))
+        if wrong := explain_too_many([*actions, rule.action], before=actions):
+            raise CannotUndoError(wrong)
+        rule.save(force_insert=True)
+        write_audit(request.user, site, f"Created the rule {rule.pk} “{rule}”", None, model_to_dict(rule, FIELDS))
+    messages.success(request, f"Rule “{rule}” restored. What happened to events meanwhile stays.")
     return redirect("pages:settings-rules", site.sitecode)
 
 

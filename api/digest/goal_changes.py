@@ -74,16 +74,11 @@ def prepare_change(site: Site, action: Action, goal_ids: Sequence[int], *, tag: 
     )
 
 
-def prepare_undo(change: GoalsChange, *, user: "User") -> GoalsChange | None:
-    """Store the contrary of a change that was not started, for the goals that it would change now.
-
-    Return None if nothing can undo it or if it was started. Two queries.
-    """
-    contrary = CONTRARY.get(change.action)
-    if contrary is None or change.started_at is not None:
-        return None
-    ids = list(select_goals_to_change(change).values_list("pk", flat=True))
-    return prepare_change(change.site, contrary, ids, tag=change.tag, user=user)
+def list_goals_to_undo(change: GoalsChange) -> list[int]:
+    """Return the goals that a change would change now; none if nothing undoes it or if it was started. One query."""
+    if change.action not in CONTRARY or change.started_at is not None:
+        return []
+    return list(select_goals_to_change(change).values_list("pk", flat=True))
 
 
 def preview_change(change: GoalsChange) -> ChangePreview:

@@ -1,6 +1,7 @@
 """The tables of sites, keys, sources, messages and rules."""
 
 from api.models.alerts import Alert, AlertDelivery, make_signing_secret
+from api.models.annotations import Annotation
 from api.models.backfills import Backfill
 from api.models.erasures import Erasure, Suppression, make_marker
 from api.models.goal_changes import GoalsChange
@@ -39,6 +40,7 @@ __all__ = [
     "URL_SAFE",
     "Alert",
     "AlertDelivery",
+    "Annotation",
     "AuditEntry",
     "Backfill",
     "Claim",

@@ -57,10 +57,18 @@ class Chart:
         return msgspec.json.encode(chart).decode()
 
     @property
-    def rows(self) -> list[tuple[str, list[float], str]]:
-        """The rows of the table: a label, its values, and its link or an empty text."""
+    def rows(self) -> list[tuple[str, list[float], str, str]]:
+        """The rows of the table: a label, its values, its link or an empty text, and its annotations."""
         links = self.links or [""] * len(self.labels)
+        notes: dict[int, list[str]] = {}
+        for place, text in self.marks:
+            notes.setdefault(place, []).append(text)
         return [
-            (label, [series.values[place] for series in self.series], links[place])
+            (
+                label,
+                [series.values[place] for series in self.series],
+                links[place],
+                "; ".join(notes.get(place, ())),
+            )
             for place, label in enumerate(self.labels)
         ]

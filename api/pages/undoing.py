@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from api.models import Role, Site
 from api.pages.access import may, show, site_page
-from api.pages.goals import edit, merge, tags, views
+from api.pages.goals import annotations, edit, merge, tags, views
 from api.pages.settings import alerts, rules
 from api.pages.undo import CannotUndoError, find_kept, forget_kept
 
@@ -32,6 +32,7 @@ UNDOS: Final[Mapping[str, Undo]] = MappingProxyType(
         tags.KIND: Undo(Role.OWNER, tags.undo_removal),
         views.KIND: Undo(Role.VIEWER, views.undo_removal),
         rules.KIND: Undo(Role.OWNER, rules.undo_removal),
+        annotations.KIND: Undo(Role.EDITOR, annotations.undo_deletion),
         alerts.KIND: Undo(Role.OWNER, alerts.undo_removal),
     }
 )

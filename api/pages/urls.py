@@ -11,6 +11,7 @@ from api.pages import guide, home, search, undoing
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, failures, reconciliation, tester, why_not
 from api.pages.goals import (
+    annotations,
     breakdown,
     changes,
     cleanup,
@@ -61,6 +62,17 @@ urlpatterns = [
     path("<slug:sitecode>/goals/<int:goal_id>/breakdown/", breakdown.break_down, name="goal-breakdown"),
     path("<slug:sitecode>/goals/<int:goal_id>/figures.csv", figures_export.export_figures, name="goal-figures"),
     path("<slug:sitecode>/goals/<int:goal_id>/conversions/", detail.list_conversions, name="goal-conversions"),
+    path("<slug:sitecode>/goals/<int:goal_id>/annotations/new/", annotations.edit_annotation, name="goal-annotate"),
+    path(
+        "<slug:sitecode>/goals/<int:goal_id>/annotations/<int:annotation_id>/",
+        annotations.edit_annotation,
+        name="goal-annotation",
+    ),
+    path(
+        "<slug:sitecode>/goals/<int:goal_id>/annotations/<int:annotation_id>/delete/",
+        annotations.delete_annotation,
+        name="goal-annotation-delete",
+    ),
     path("<slug:sitecode>/goals/<int:goal_id>/edit/", edit.edit_goal, name="goal-edit"),
     path("<slug:sitecode>/goals/<int:goal_id>/display-name/", edit.set_display_name, name="goal-display-name"),
     path("<slug:sitecode>/goals/<int:goal_id>/archive/", edit.archive_goal, name="goal-archive"),

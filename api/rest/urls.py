@@ -8,6 +8,7 @@ from django.urls import URLPattern, path, register_converter
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from api.rest.alerts import Alerts
+from api.rest.annotations import Annotations
 from api.rest.audit_log import AuditLog
 from api.rest.automation.custom_datas import AutomationCustomDatas
 from api.rest.automation.goals import AutomationGoals
@@ -99,6 +100,10 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
         {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
     ),
     "sites/<slug:sitecode>/alerts/<number:alert_id>/test": Alerts.as_view({"post": "test"}),
+    "sites/<slug:sitecode>/annotations": Annotations.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>/annotations/<number:annotation_id>": Annotations.as_view(
+        {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+    ),
     "sites/<slug:sitecode>/audit-log": AuditLog.as_view(),
     "sites/<slug:sitecode>/credentials": Credentials.as_view({"get": "list", "post": "create"}),
     "sites/<slug:sitecode>/credentials/<number:credential_id>": Credentials.as_view(

@@ -119,6 +119,9 @@ PAGES: Final[dict[str, Page]] = {
     "goal-breakdown": Page(queries=[{"by": "property", "path": "plan"}]),
     "goal-figures": Page(queries=[{"range": "7d", "step": "hour"}], is_page=False),
     "goal-conversions": Page(queries=[{"before": "2026-11-22T03:00:00+00:00", "id": "5"}]),
+    "goal-annotate": Page(EDITOR, EDITOR, form={"at": "2026-11-22T03:00", "text": "Deploy"}),
+    "goal-annotation": Page(EDITOR, EDITOR, form={"at": "2026-11-22T03:00", "text": "Release", "is_of_site": "on"}),
+    "goal-annotation-delete": Page(None, EDITOR),
     "goal-edit": Page(
         EDITOR,
         EDITOR,

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from api.ingest import provisioning
-from api.models import Alert, Erasure, GoalsChange, GoalView, Message, Rule, Source
+from api.models import Alert, Annotation, Erasure, GoalsChange, GoalView, Message, Rule, Source
 from cohorts.models import CustomData, OwnKey
 from cohorts.segment_tables import Segment
 from goals.flags.models import Environment, FeatureFlag
@@ -64,6 +64,7 @@ def place(world: World) -> Place:
             site=world.site, user=User.objects.create(username="author"), name="Ours", is_shared=True
         ).pk,
         "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,
+        "annotation_id": Annotation.objects.create(site=world.site, goal=goal, at=now, text="Sale", who="ada").pk,
         "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
     }
     return Place(SITECODE, numbers)

@@ -42,6 +42,7 @@ NOT_SEARCHED = {
     "api_goalschange": {"action", "goal_ids"},
     # Written by the members of a site, about values and not about persons.
     "api_goalview": {"*"},
+    "api_annotation": {"*"},
     "cohorts_customdata": {"*"},
     "cohorts_segment": {"*"},
     "api_storedanswer": {"caller", "key_hash", "request_hash", "salt"},

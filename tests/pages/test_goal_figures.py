@@ -133,7 +133,7 @@ def test_goal__after_changes__shows_those_that_concern_it(world: World, viewer: 
     page = look(viewer, goal, "range=7d")
     earlier = look(viewer, goal, f"from=2026-11-16&to={timezone.now() - timedelta(days=2):%Y-%m-%d}")
 
-    texts = [text for _, text in page.context["seen"].annotations]
+    texts = [mark.text for mark in page.context["seen"].annotations]
     assert texts == [
         f"Merged the goal {other.pk} into the goal {goal.pk}",
         "Renamed “Purchase” to “Buy”",

@@ -115,7 +115,7 @@ def test_view__removed__is_no_longer_seen(world: World, enter: Enter) -> None:
 
     assert enter("viewer").post(address).status_code == 403
     assert GoalView.objects.exists()
-    assert "Nobody sees it any more." in text_of(enter("owner").post(address, follow=True))
+    assert "Other members no longer see it." in text_of(enter("owner").post(address, follow=True))
     assert not GoalView.objects.exists()
 
 

@@ -44,9 +44,9 @@ WITHOUT_TABLE = {
     f"{app}.{name}"
     for app, names in {
         "api": (
-            "Alert AlertDelivery Backfill DatabaseClock Erasure GoalView GoalsChange Heartbeat KeyFingerprint LateLink "
-            "ManagementToken MessageBody MessageKey Profile RefusalCount RefusedKey Removal SdkConfiguration "
-            "SourceCount SourceUse StoredAnswer Suppression WriteKey"
+            "Alert AlertDelivery Annotation Backfill DatabaseClock Erasure GoalView GoalsChange Heartbeat "
+            "KeyFingerprint LateLink ManagementToken MessageBody MessageKey Profile RefusalCount RefusedKey Removal "
+            "SdkConfiguration SourceCount SourceUse StoredAnswer Suppression WriteKey"
         ),
         "cohorts": "Link PersonaFact SearchText Segment SegmentChange SegmentMember SegmentRecheck",
         "goals": (

@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 from api.http.tokens import make_token
 from api.ingest.provisioning import create_credential, create_source
-from api.models import Alert, Erasure, Membership, Site, TokenScope
+from api.models import Alert, Annotation, Erasure, Membership, Site, TokenScope
 from api.rest.urls import AUTOMATION_PATHS, PATHS
 from cohorts.models import CustomData, OwnKey
 from goals.flags.models import FeatureFlag
@@ -92,6 +92,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PATCH sites/<slug:sitecode>/alerts/<number:alert_id>": Operation("admin", {"isEnabled": False}),
     "DELETE sites/<slug:sitecode>/alerts/<number:alert_id>": Operation("admin", status=204),
     "POST sites/<slug:sitecode>/alerts/<number:alert_id>/test": Operation("admin"),
+    "GET sites/<slug:sitecode>/annotations": Operation("read"),
+    "POST sites/<slug:sitecode>/annotations": Operation("write", {"text": "Deploy 12"}, 201),
+    "GET sites/<slug:sitecode>/annotations/<number:annotation_id>": Operation("read"),
+    "PATCH sites/<slug:sitecode>/annotations/<number:annotation_id>": Operation("write", {"text": "Deploy 13"}),
+    "DELETE sites/<slug:sitecode>/annotations/<number:annotation_id>": Operation("write", status=204),
     "GET sites/<slug:sitecode>/credentials": Operation("admin"),
     "POST sites/<slug:sitecode>/credentials": Operation("admin", {"name": "CI", "scopes": ["send"]}, 201),
     "PATCH sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", {"scopes": ["send"]}),
@@ -185,6 +190,7 @@ def make_places(world: World) -> dict[str, str]:
         "site_id": str(world.site.pk),
         "custom_data_id": str(CustomData.objects.create(site=world.site, index=1, name="plan").pk),
         "alert_id": str(alert.pk),
+        "annotation_id": str(Annotation.objects.create(site=world.site, at=START, text="Sale", who="ada").pk),
         "credential_id": str(sender.pk),
         "member_id": str(member.pk),
         "erasure_id": str(erasure.pk),

@@ -89,12 +89,14 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
             GoalsChange.objects.filter(site=site, pk=change.pk, started_at=None).update(action=Action.ARCHIVE, tag="")
             return HttpResponseRedirect(address_of(site, change, request.GET))
         now = timezone.now()
-        back = goal_changes.prepare_undo(change, user=cast("User", request.user))  # before: it changes these goals
-        goal_changes.start_change(change, user=cast("User", request.user), now=now)
+        user, ids = cast("User", request.user), goal_changes.list_goals_to_undo(change)
+        goal_changes.start_change(change, user=user, now=now)
         goal_changes.run_change(change, now=now, seconds=AT_ONCE)
         if change.finished_at is None:
             return HttpResponseRedirect(address_of(site, change, request.GET))
-        if back is not None and change.changed:
+        if ids:
+            contrary = goal_changes.CONTRARY[change.action]
+            back = goal_changes.prepare_change(site, contrary, ids, tag=change.tag, user=user)
             say_with_undo(request, describe_end(change), address_of(site, back, request.GET))
         else:
             messages.success(request, describe_end(change))

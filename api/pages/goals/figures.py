@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Final
 
-from api.insight.annotations import find_annotations
+from api.insight.annotations import Mark, find_annotations
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.change import Card, make_card, make_revenue_card
@@ -42,7 +42,7 @@ class GoalFiguresView:
         self.currency = ""
         self.chart: Chart | None = None
         self.money_chart: Chart | None = None
-        self.annotations: list[tuple[str, str]] = []
+        self.annotations: list[Mark] = []
         self.ever = NONE
         if self.trouble:
             return
@@ -60,9 +60,7 @@ class GoalFiguresView:
             return
         members = set(load_member_ids(site.pk, [goal])[goal.pk])
         found = find_annotations(site, members, begin=range_.begin, end=range_.end)
-        marks = place_marks(series.points, found)
-        days = [(f"{at.astimezone(zone_of(site)):%Y-%m-%d %H:%M}", text) for at, text in found]
-        self.annotations = days
+        self.annotations, marks = found, place_marks(series.points, found)
         self.chart = draw_conversions(site, goal, series, range_, marks=marks)
         if self.currency:
             self.money_chart = draw_revenue(site, series, range_, self.currency, marks=marks)
@@ -136,10 +134,10 @@ def draw_revenue(
     return _draw(site, series.points, range_, drawn, marks)
 
 
-def place_marks(points: Sequence[SeriesPoint], marks: Sequence[tuple[datetime, str]]) -> list[tuple[int, str]]:
+def place_marks(points: Sequence[SeriesPoint], marks: Sequence[Mark]) -> list[tuple[int, str]]:
     """Return at which step each annotation is. Those before the first step are left out. Pure."""
     starts = [point.begin for point in points]
-    placed = [(sum(start <= at for start in starts) - 1, text) for at, text in marks]
+    placed = [(sum(start <= mark.at for start in starts) - 1, mark.sentence) for mark in marks]
     return [(place, text) for place, text in placed if place >= 0]
 
 

@@ -78,7 +78,7 @@ def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseB
         if view.is_shared:
             write_audit(user, site, f"Removed the view of goals {view.name}", {"query": view.query}, None)
         view.delete()
-    text = f"View “{view.name}” removed.{' Nobody sees it any more.' if view.is_shared else ''}"
+    text = f"View “{view.name}” removed.{' Other members no longer see it.' if view.is_shared else ''}"
     values = {"name": view.name, "query": view.query, "is_shared": view.is_shared, "user": view.user_id}
     say_with_kept(request, site, text, KIND, values)
     return redirect("pages:goals-views", site.sitecode)

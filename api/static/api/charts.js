@@ -7,13 +7,16 @@
 (() => {
   const drawn = new Map();
   const number = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+  const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0, roundingMode: "halfEven" });
 
+  // As compare() of api/pages/change.py.
   const changeOf = (now, before) => {
     if (now === before) return "no change";
     const sign = now > before ? "▲" : "▼";
-    if (!before) return "new";
+    if (!before && now > 0) return "new";
     if (before < 5) return `${sign} ${number.format(Math.abs(now - before))}`;
-    return `${sign} ${number.format(Math.round((Math.abs(now - before) / before) * 100))} %`;
+    const share = (Math.abs(now - before) / before) * 100;
+    return `${sign} ${share < 1 ? "under 1" : whole.format(share)} %`;
   };
   const lineOf = (parts, at, place) => {
     const each = parts.series[at];

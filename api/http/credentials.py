@@ -232,7 +232,7 @@ def check_sender_token(token: str) -> CredentialAccess:
 
 
 def hint_of_token(token: str) -> str:
-    """Return the first characters of a management token after the prefix that all of them have."""
+    """Return the hint of a management token, with the prefix that all of them have."""
     return f"{MANAGEMENT_TOKEN_PREFIX}{hint_of(token.removeprefix(MANAGEMENT_TOKEN_PREFIX))}"
 
 

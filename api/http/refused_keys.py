@@ -1,7 +1,7 @@
-"""Counts of requests with a key that opens nothing, written by a thread once a minute and process.
+"""Counts of requests with a key that opens nothing, written by a thread every ten seconds at most.
 
-Any client can send them in any number. So a process counts few keys at a time, a site keeps few hints an hour, and
-rows older than two days are deleted.
+Any client can send them in any number. So a process counts few keys at a time, a site keeps few hints in SLOT, and
+rows older than a day are deleted. A hint is too little of a key to guess the rest.
 """
 
 import re
@@ -19,9 +19,12 @@ from api.http.background_writer import BackgroundWriter
 from api.http.database import connect, once
 
 MAX_KEYS: Final = 100  # that a process distinguishes between two writes
-MAX_HINTS: Final = 5  # of a site, reason and hour
-RETENTION: Final = timedelta(days=2)
+SLOT: Final = timedelta(minutes=5)
+MAX_HINTS: Final = 5  # of a site, reason and slot
+RETENTION: Final = timedelta(days=1) + SLOT
 HINT_LENGTH: Final = 4  # characters, and a third of a key at most
+END_LENGTH: Final = 2  # characters, of a key of LONG characters at least
+LONG: Final = 24
 MAX_KEY_LENGTH: Final = 64  # of a well-formed key (api.models.URL_SAFE)
 
 
@@ -58,37 +61,45 @@ _SITES_OF: Final = {
     KeyProblem.SCOPE: SITE_QUERIES[KeyProblem.CREDENTIAL],
 }
 
-# Of one site, NULL for keys that opened none.
+# Of one site, NULL for keys that opened none. The column `hour` holds the slot.
 WRITE: Final = """
 INSERT INTO api_refusedkey AS r (site_id, hour, reason, hint, count, last_at)
 SELECT %(site)s, *
-  FROM unnest(%(hours)s::timestamptz[], %(reasons)s::text[], %(hints)s::text[], %(counts)s::bigint[],
+  FROM unnest(%(slots)s::timestamptz[], %(reasons)s::text[], %(hints)s::text[], %(counts)s::bigint[],
               %(last)s::timestamptz[])
 ON CONFLICT (site_id, hour, reason, hint) DO UPDATE
    SET count = r.count + excluded.count, last_at = greatest(r.last_at, excluded.last_at)
 """
 
-HourKey = tuple[datetime, KeyProblem]
+SlotKey = tuple[datetime, KeyProblem]
 Counts = dict[str, tuple[int, datetime]]  # by hint: the number of requests, and the time of the last one
 
 
 def record_refused_key(reason: KeyProblem, key: str = "", *, hint: str = "") -> None:
     """Count a request that was refused because of its key. Returns at once.
 
-    `key` leads to the sites that it once opened, and is never stored. The hint is its beginning unless one is given.
+    `key` leads to the sites that it once opened, and is never stored. The hint is that of the key unless given.
     """
     refused_key_counter().note(reason, key[:MAX_KEY_LENGTH], hint or hint_of(key))
 
 
 def hint_of(key: str) -> str:
-    """Return the first characters of a key, fewer of a short one, so that they reveal little of it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "?", key[: min(HINT_LENGTH, len(key) // 3)])
+    """Return the first characters of a key, fewer of a short one, and of a long one the last two: `abcd…yz`."""
+    shown = re.sub(r"[^A-Za-z0-9_=-]", "?", key[: min(HINT_LENGTH, len(key) // 3)])
+    end = re.sub(r"[^A-Za-z0-9_=-]", "?", key[-END_LENGTH:]) if len(key) >= LONG else ""
+    return f"{shown}…{end}" if shown else ""
+
+
+def slot_of(at: datetime) -> datetime:
+    """Return the beginning of the slot of a time."""
+    return at - timedelta(seconds=at.timestamp() % SLOT.total_seconds())
 
 
 class RefusedKeyCounter(BackgroundWriter):
     """The counts of a process, and the thread that writes them."""
 
     name = "refused-keys"
+    interval = 10.0
 
     def __init__(self) -> None:
         self._counts: dict[tuple[KeyProblem, str, str], tuple[int, float]] = {}
@@ -110,8 +121,8 @@ class RefusedKeyCounter(BackgroundWriter):
         if not counts:
             return
         with connect() as connection:
-            for site_id, hours in group_by_site(counts, find_sites(connection, counts)).items():
-                rows = limit_hints(connection, site_id, hours)
+            for site_id, slots in group_by_site(counts, find_sites(connection, counts)).items():
+                rows = limit_hints(connection, site_id, slots)
                 connection.execute(WRITE, {"site": site_id, **make_columns(rows)})
             old = datetime.now(UTC) - RETENTION
             for site_id in find_sites_with_old_rows(connection, old):
@@ -137,34 +148,34 @@ def of_site(site_id: int | None) -> str:
 
 
 def find_sites_with_old_rows(connection: psycopg.Connection[Any], old: datetime) -> list[int | None]:
-    """Return the sites, and None, with rows of hours before this one. One query of all sites."""
+    """Return the sites, and None, with rows of slots before this one. One query of all sites."""
     statement = "SELECT DISTINCT site_id FROM api_refusedkey WHERE hour < %s"
     return [row[0] for row in connection.execute(statement, [old]).fetchall()]
 
 
 def group_by_site(
     counts: Mapping[tuple[KeyProblem, str, str], tuple[int, float]], sites: Mapping[Any, set[int]]
-) -> dict[int | None, dict[HourKey, Counts]]:
-    """Return the counts of each site by hour and reason. Unknown keys have the site None."""
-    places: defaultdict[int | None, defaultdict[HourKey, Counts]] = defaultdict(lambda: defaultdict(dict))
+) -> dict[int | None, dict[SlotKey, Counts]]:
+    """Return the counts of each site by slot and reason. Unknown keys have the site None."""
+    places: defaultdict[int | None, defaultdict[SlotKey, Counts]] = defaultdict(lambda: defaultdict(dict))
     for (reason, key, hint), (count, at) in counts.items():
         last = datetime.fromtimestamp(at, UTC)
-        hour = last.replace(minute=0, second=0, microsecond=0)
+        slot = slot_of(last)
         known: list[int | None] = [*sorted(sites.get((reason, key), ()))]
         for site_id in known or [None]:
-            add(places[site_id][hour, reason], hint, count, last)
-    return {site_id: dict(hours) for site_id, hours in places.items()}
+            add(places[site_id][slot, reason], hint, count, last)
+    return {site_id: dict(slots) for site_id, slots in places.items()}
 
 
 def limit_hints(
-    connection: psycopg.Connection[Any], site_id: int | None, places: Mapping[HourKey, Counts]
-) -> dict[HourKey, Counts]:
+    connection: psycopg.Connection[Any], site_id: int | None, places: Mapping[SlotKey, Counts]
+) -> dict[SlotKey, Counts]:
     """Return the counts of a site with at most MAX_HINTS hints, including those in the table. One query."""
-    taken: defaultdict[HourKey, set[str]] = defaultdict(set)
+    taken: defaultdict[SlotKey, set[str]] = defaultdict(set)
     statement = f"SELECT hour, reason, hint FROM api_refusedkey WHERE {of_site(site_id)} AND hour = ANY(%s)"
-    for hour, reason, hint in connection.execute(statement, [[hour for hour, _ in places]]).fetchall():
-        taken[hour, KeyProblem(reason)].add(hint)
-    kept: defaultdict[HourKey, Counts] = defaultdict(dict)
+    for slot, reason, hint in connection.execute(statement, [[slot for slot, _ in places]]).fetchall():
+        taken[slot, KeyProblem(reason)].add(hint)
+    kept: defaultdict[SlotKey, Counts] = defaultdict(dict)
     for place, counts in places.items():
         for hint, (count, last) in counts.items():
             fits = hint in taken[place] or len(taken[place] - {""}) < MAX_HINTS
@@ -178,10 +189,10 @@ def add(counts: Counts, hint: str, count: int, last: datetime) -> None:
     counts[hint] = (before + count, max(at, last))
 
 
-def make_columns(places: Mapping[HourKey, Counts]) -> dict[str, list[Any]]:
+def make_columns(places: Mapping[SlotKey, Counts]) -> dict[str, list[Any]]:
     """Return the rows of a site as arrays in the order of their keys, so that concurrent processes cannot deadlock."""
     rows = sorted((*place, hint, *count) for place, counts in places.items() for hint, count in counts.items())
-    names = ("hours", "reasons", "hints", "counts", "last")
+    names = ("slots", "reasons", "hints", "counts", "last")
     return {name: [str(row[at]) if name == "reasons" else row[at] for row in rows] for at, name in enumerate(names)}
 
 

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 
-from api.http.refused_keys import KeyProblem
+from api.http.refused_keys import SLOT, KeyProblem, slot_of
 from api.http.wording import count_of
 from api.models import Site
 
 SPAN: Final = timedelta(hours=24)
+RECENT: Final = 2 * SLOT  # at most: the slot before the present one is whole, the present one has just begun
 MOST_HINTS: Final = 5
 # Descriptions of a key that the site once had, and of one that no site has.
 KNOWN: Final[Mapping[KeyProblem, str]] = {
@@ -43,12 +44,13 @@ ADVICE: Final[Mapping[KeyProblem, str]] = {
 
 REFUSED: Final = """
     SELECT reason, is_of_site, sum(count)::bigint AS count, max(last_at) AS last_at,
+           coalesce(sum(count) FILTER (WHERE hour >= %(recent)s), 0)::bigint AS recent,
            (array_agg(DISTINCT hint) FILTER (WHERE hint <> ''))[:%(most_hints)s] AS hints
       FROM (SELECT true AS is_of_site, * FROM api_refusedkey
-             WHERE site_id = %(site)s AND hour >= date_trunc('hour', %(refused_since)s, 'UTC')
+             WHERE site_id = %(site)s AND hour >= %(since)s
              UNION ALL
             SELECT false, * FROM api_refusedkey
-             WHERE site_id IS NULL AND hour >= date_trunc('hour', %(refused_since)s, 'UTC')) AS refused
+             WHERE site_id IS NULL AND hour >= %(since)s) AS refused
      GROUP BY 1, 2
      ORDER BY 2 DESC, 3 DESC
 """
@@ -62,6 +64,7 @@ class RefusedRequests:
     is_of_site: bool  # otherwise of any sender of this installation
     count: int
     last_at: datetime
+    recent: int  # of them, in the last ten minutes
     hints: tuple[str, ...]
 
     @property
@@ -70,19 +73,31 @@ class RefusedRequests:
         requests = count_of(self.count, "request")
         where = "" if self.is_of_site else " to this Goalpost"
         shown = (KNOWN if self.is_of_site else UNKNOWN)[self.reason]
-        begins = " or ".join(f"“{hint}…”" for hint in self.hints)
+        hints = f" ({', '.join(map(spell_hint, self.hints))})" if self.hints else ""
+        recent = f", {self.recent:,} of them in the last {RECENT.seconds // 60} minutes," if self.recent else ""
         return (
-            f"{requests}{where} in 24 hours showed {shown}{f', beginning with {begins}' if begins else ''}; "
+            f"{requests}{where} in 24 hours{recent} showed {shown}{hints}; "
             f"the last on {self.last_at:%Y-%m-%d %H:%M:%S} UTC. "
             f"Nothing of {'it' if self.count == 1 else 'them'} was stored. {ADVICE[self.reason]}"
         )
 
 
+def spell_hint(hint: str) -> str:
+    """Return the beginning and end of a key in quotes; an earlier version kept the beginning alone."""
+    return f"“{hint}”" if "…" in hint else f"“{hint}…”"
+
+
 def find_refused_requests(site: Site, *, now: datetime) -> list[RefusedRequests]:
     """Return the requests refused in the last day, those with keys of the site first. One query of few rows."""
     with connection.cursor() as cursor:
-        cursor.execute(REFUSED, {"site": site.pk, "refused_since": now - SPAN, "most_hints": MOST_HINTS})
+        parameters: dict[str, Any] = {
+            "site": site.pk,
+            "since": now - SPAN,
+            "recent": slot_of(now - SLOT),
+            "most_hints": MOST_HINTS,
+        }
+        cursor.execute(REFUSED, parameters)
         return [
-            RefusedRequests(KeyProblem(reason), is_of_site, count, last_at, tuple(hints or ()))
-            for reason, is_of_site, count, last_at, hints in cursor.fetchall()
+            RefusedRequests(KeyProblem(reason), is_of_site, count, last_at, recent, tuple(hints or ()))
+            for reason, is_of_site, count, last_at, recent, hints in cursor.fetchall()
         ]

@@ -122,26 +122,26 @@ class ManagementToken(models.Model):
 
 
 class RefusedKey(SiteRow):
-    """The requests of an hour that showed a key which opens nothing, by the first characters of the key.
+    """The requests of five minutes that showed a key which opens nothing, by its first and last characters.
 
     See api.http.refused_keys.
     """
 
     # The site that the key once opened, or none. No database constraint: the site may be removed meanwhile.
     site = SiteColumn(Site, on_delete=models.CASCADE, null=True, db_constraint=False, db_index=False, related_name="+")
-    hour = models.DateTimeField()
+    slot = models.DateTimeField(db_column="hour")  # processes of the version before write this column
     reason = models.CharField(max_length=16)
-    hint = models.CharField(max_length=8, blank=True)
+    hint = models.CharField(max_length=16, blank=True)
     count = models.BigIntegerField()
     last_at = models.DateTimeField()
 
     class Meta:
         constraints = [
-            # Every process adds to one row. Pages read the last hours of a site, and of no site.
+            # Every process adds to one row. Pages read the last day of a site, and of no site.
             models.UniqueConstraint(
-                fields=["site", "hour", "reason", "hint"], name="api_refusedkey_hint", nulls_distinct=False
+                fields=["site", "slot", "reason", "hint"], name="api_refusedkey_hint", nulls_distinct=False
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.count} times {self.reason} {self.hint}… at {self.hour}"
+        return f"{self.count} times {self.reason} {self.hint} at {self.slot}"

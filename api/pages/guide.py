@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Final
 
 from django.conf import settings
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect
 from django.utils import timezone
+from django.views.decorators.http import require_POST
 
 from api.events.types import TYPES
+from api.http.credentials import encode_api_key
 from api.http.public_address import root_for
+from api.ingest.provisioning import add_write_key, create_credential, create_source
 from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.insight.key_usage import find_last_event
 from api.insight.refused_requests import find_refused_requests
-from api.models import Site, Source
-from api.pages.access import get_in_site, show, site_page
+from api.models import Credential, Role, Scope, Site, Source
+from api.models.audit import write_audit
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.query_form import read_id
 from cohorts.remote_data import COHORTS, IDENTIFY
 
@@ -73,6 +80,19 @@ REFERENCE: Final = (
     GuidePage("access", "Roles and keys", "What members, credentials and tokens may do."),
     GuidePage("answers", "Answers and errors", "Each code that senders and readers may get, and what to do."),
 )  # fmt: skip
+
+
+# Answers to the question where events come from: (answer, pages of the guide, each with its label).
+ANSWERS: Final = (
+    ("Segment", (("function", "A destination function"), ("webhook", "A webhook"))),
+    ("RudderStack", (("webhook", "A webhook"), ("node", "Node.js"), ("browser", "JavaScript"))),
+    ("Your own server", (("node", "Node.js"), ("python", "Python"), ("curl", "Any language, over HTTP"))),
+    ("A website", (("browser", "JavaScript in the page"),)),
+    ("An app", (("apps", "iOS, Android or C#"),)),
+    ("WordPress", (("altis", "Altis Analytics"), ("browser", "JavaScript in the page"))),
+    ("A Kameleoon SDK", (("read", "Its network domain"), ("visitor", "The visitor code"))),
+    ("Ibexa Connect", (("ibexa", "Its HTTP module"),)),
+)
 
 
 # Values of custom data: label, type, key of remote data, and path in the document.
@@ -129,6 +149,7 @@ def list_guide_pages(request: HttpRequest, site: Site) -> HttpResponseBase:
         request,
         "pages/guide/index.html",
         title="Set-up guide",
+        answers=ANSWERS,
         integrations=INTEGRATIONS,
         reference=REFERENCE,
         places=addresses(request),
@@ -165,15 +186,64 @@ def show_custom_data(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page()
 def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
-    """Show a page of the guide with the code for one of the site's sources. Four queries of its own at most."""
-    chosen = next((row for row in (*INTEGRATIONS, *REFERENCE) if row.name == way), None)
+    """Show a page of the guide with the code for one of the site's sources."""
+    return show_way(request, site, find_way(way), number=request.GET.get("source"))
+
+
+@site_page(Role.OWNER)
+@require_POST
+def make_key(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
+    """Create the key that an integration needs, and show its page with the key in its code.
+
+    That is a write key of a source of its kind, or an API key of a new credential that only sends, shown once.
+    """
+    chosen = find_way(way)
+    if not chosen.kind:
+        raise Http404
+    name = request.POST.get("name", "").strip()[:100] or chosen.title
+    with transaction.atomic():
+        if chosen.kind != Kind.DESTINATION:
+            source = make_source_key(request, site, chosen.kind, name)
+            return redirect(page_of(site, "guide-way", way, source=str(source.pk)))
+        new = create_credential([site], name=name, scopes=[Scope.SEND])
+        after = {"name": name, "scopes": new.credential.scopes}
+        write_audit(request.user, site, f"Created the credential {new.credential.client_id}", None, after)
+    return show_way(request, site, chosen, api_key=encode_api_key(new.credential.client_id, new.secret))
+
+
+def make_source_key(request: HttpRequest, site: Site, kind: str, name: str) -> Source:
+    """Add a write key to the first source of this kind that lacks one, otherwise create a source. Audits it."""
+    keyless = next((source for source in site.sources.filter(kind=kind).order_by("pk") if not live_key(source)), None)
+    if keyless is not None:
+        added = add_write_key(keyless)
+        after = {"key begins with": added.key[:4]}
+        write_audit(request.user, site, f"Added a write key to the source {keyless.pk}", None, after)
+        return keyless
+    source = create_source(site, name=name, kind=kind)
+    write_audit(request.user, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
+    return source
+
+
+def find_way(name: str) -> GuidePage:
+    """Return a page of the guide by its name. Raises Http404."""
+    chosen = next((row for row in (*INTEGRATIONS, *REFERENCE) if row.name == name), None)
     if chosen is None:
         raise Http404
+    return chosen
+
+
+def show_way(
+    request: HttpRequest, site: Site, chosen: GuidePage, *, number: str | None = None, api_key: str = ""
+) -> HttpResponseBase:
+    """Show a page of the guide. Six queries of its own at most."""
     sources = list(site.sources.filter(kind=chosen.kind).order_by("pk")) if chosen.kind else []
-    source_id = read_id(request.GET.get("source"))
+    source_id = read_id(number)
     source = next((row for row in sources if row.pk == source_id), sources[0] if sources else None)
     places = addresses(request)
     key = live_key(source) if source else ""
+    takes_api_key = chosen.kind == Kind.DESTINATION
+    totals = totals_of(source) if source else SourceCounts()
+    test = code_for("destination_test" if takes_api_key else "curl", site, places, key) if chosen.kind else ""
     return show(
         request,
         f"pages/guide/{chosen.name}.html",
@@ -184,7 +254,13 @@ def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseB
         sources=sources,
         source=source,
         write_key=key,
-        totals=totals_of(source) if source else None,
+        takes_api_key=takes_api_key,
+        api_key=api_key,
+        credential=find_sender(site) if takes_api_key and not api_key else None,
+        test=test.replace("API_KEY", api_key or "API_KEY"),
+        totals=totals,
+        has_event=totals.received > totals.rejected,
+        last_event=find_last_event(source) if source else None,
         is_integration=chosen in INTEGRATIONS,
         refused=find_refused_requests(site, now=timezone.now()) if chosen in INTEGRATIONS else [],
         places=places,
@@ -192,16 +268,24 @@ def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseB
     )
 
 
+def find_sender(site: Site) -> Credential | None:
+    """Return the newest credential that may send. One query."""
+    return site.credentials.filter(revoked_at=None, scopes__contains=[Scope.SEND]).order_by("-pk").first()
+
+
 @site_page()
 def show_first_event(_: HttpRequest, site: Site, source_id: int) -> HttpResponseBase:
-    """Answer `{"received": …, "taken": …, "refused": […]}`, the events of a source so far. Three queries.
+    """Answer `{"received": …, "taken": …, "refused": […], "event": …}`, the events of a source. Four queries.
 
-    `refused` has a sentence for each reason why keys were refused in the last day, of any sender.
+    `refused` has a sentence for each reason why keys were refused in the last day, of any sender. `event` is the
+    address of the source's last event with its trace, empty before it.
     """
     source = get_in_site(Source, site, source_id)
     totals = totals_of(source)
     refused = [row.sentence for row in find_refused_requests(site, now=timezone.now())]
-    return JsonResponse({"received": totals.received, "taken": totals.received - totals.rejected, "refused": refused})
+    last = find_last_event(source) if totals.received else None
+    counts = {"received": totals.received, "taken": totals.received - totals.rejected}
+    return JsonResponse({**counts, "refused": refused, "event": page_of(site, "event", last) if last else ""})
 
 
 def totals_of(source: Source) -> SourceCounts:

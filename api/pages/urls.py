@@ -163,6 +163,7 @@ urlpatterns = [
     path("<slug:sitecode>/guide/", guide.list_guide_pages, name="guide"),
     path("<slug:sitecode>/guide/first-event/<int:source_id>/", guide.show_first_event, name="guide-first-event"),
     path("<slug:sitecode>/guide/custom-data/", guide.show_custom_data, name="guide-custom"),
+    path("<slug:sitecode>/guide/<slug:way>/key/", guide.make_key, name="guide-key"),
     path("<slug:sitecode>/guide/<slug:way>/", guide.show_guide_page, name="guide-way"),
 ]
 

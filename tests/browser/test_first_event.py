@@ -45,4 +45,7 @@ def test_guide__first_event_of_the_source__turns_the_check_green(shop: Shop, bro
         assert answer.status_code == 200
 
         check.get_by_text("First event received: 1 so far").wait_for()
+        assert page.locator(".gp-path > .gp-done").count() == 4
         assert "gp-good" in str(check.get_attribute("class"))
+        page.get_by_role("link", name="Show the last event with its trace").click()
+        page.get_by_role("heading", name="Signed Up").wait_for()

@@ -365,6 +365,7 @@ PAGES: Final[dict[str, Page]] = {
     "guide-custom": Page(query="?of=trait"),
     "guide-first-event": Page(is_page=False),
     "guide-way": Page(),
+    "guide-key": Page(None, OWNER, form={"name": "Shop"}),
 }
 # Values of a form that need a higher role than the form.
 FORMS: Final = [("tester", {"do": "send", "body": '{"type": "track", "event": "A", "userId": "u"}'}, EDITOR)]

@@ -13,7 +13,7 @@ NOT_SEARCHED = {
     "api_managementtoken": {"*"},
     "api_membership": {"*"},
     "api_writekey": {"*"},
-    "api_refusedkey": {"*"},  # four characters of a key, for two days
+    "api_refusedkey": {"*"},  # six characters of a key, for a day
     "api_site": {"*"},
     "api_erasure": {"*"},  # the receipts themselves; the ids are emptied when they are done
     "api_suppression": {"*"},  # hashes

@@ -175,7 +175,9 @@ def test_apps__behind_the_proxy__name_the_host_without_a_scheme(
     page = look(viewer, "apps/", host="api.shop.example", **{"x-forwarded-proto": "https"})
 
     assert page.count("integrations.shop.example/v1") >= 2 * 3
-    assert "https://integrations.shop.example/v1" not in page.partition('<div class="gp">')[2]
+    assert (
+        "https://integrations.shop.example/v1" not in page.partition('<div class="gp">')[2].partition("Send a test")[0]
+    )
     assert page.count(sources["browser"].write_keys.get().key) >= 3
 
 
@@ -186,7 +188,8 @@ def tell(person: Client, source: Source) -> Any:
 @pytest.mark.promise("K-41")
 def test_check__first_event_of_the_source__is_heard(viewer: Client, world: World, sources: dict[str, Source]) -> None:
     server = sources["server"]
-    assert tell(viewer, server) == {"received": 0, "taken": 0, "refused": []}
+    nothing = {"received": 0, "taken": 0, "refused": [], "event": ""}
+    assert tell(viewer, server) == nothing
     key = server.write_keys.get().key
 
     refused = world.client.post("/v1/track", json={"writeKey": key, "userId": "u"})
@@ -194,9 +197,11 @@ def test_check__first_event_of_the_source__is_heard(viewer: Client, world: World
 
     assert (refused.status_code, taken.status_code) == (400, 200)
     deadline = datetime.now(UTC).timestamp() + 60
-    while tell(viewer, server) != {"received": 2, "taken": 1, "refused": []}:  # written once a second
+    last = f"/admin/s/1q2w3e4r5t/events/{world.last_message().pk}/"
+    while tell(viewer, server) != {"received": 2, "taken": 1, "refused": [], "event": last}:  # written once a second
         assert datetime.now(UTC).timestamp() < deadline, tell(viewer, server)
-    assert tell(viewer, sources["browser"]) == {"received": 0, "taken": 0, "refused": []}
+    assert tell(viewer, sources["browser"]) == nothing
+    assert f'href="{last}"' in look(viewer, "curl/")
     assert "✓ Receiving events from “Our server”" in look(viewer, "curl/")
 
 
@@ -227,11 +232,12 @@ def test_page__of_a_source_that_does_not_convert__says_so(
     assert words in look(viewer, "curl/")
 
 
-def test_page__without_a_source_of_the_kind__says_where_to_make_one(viewer: Client) -> None:
-    shown = look(viewer, "altis/")
+def test_page__without_a_source_of_the_kind__has_owners_create_one(enter: Enter) -> None:
+    for who, button in (("viewer", False), ("owner", True)):
+        shown = look(enter(who), "altis/")
 
-    assert "no source of the kind “Altis Analytics”" in shown
-    assert "/settings/sources/" in shown
+        assert "no source of the kind “Altis Analytics”" in shown
+        assert (">Create key</button>" in shown) is button
 
 
 def test_page__one_source_of_several__is_chosen_by_its_number(viewer: Client, site: Site) -> None:

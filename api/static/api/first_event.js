@@ -1,5 +1,5 @@
 // Turns <p data-first-event="address of the counts"> green at the first event of a source; asks every two seconds.
-// Until then <div data-refused> says which keys were refused.
+// Until then <div data-refused> says which keys were refused. <p data-trace> leads to the event, and steps get their ticks.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
@@ -17,10 +17,16 @@ addEventListener("DOMContentLoaded", () => {
   const look = async () => {
     try {
       const response = await fetch(place.dataset.firstEvent, { headers: { accept: "application/json" } });
-      const { received, taken, refused } = response.ok ? await response.json() : { received: 0, taken: 0, refused: [] };
+      const { received, taken, refused, event } = response.ok ? await response.json() : { received: 0, taken: 0, refused: [], event: "" };
       showRefused(refused);
+      if (event) {
+        const trace = document.querySelector("[data-trace]");
+        trace.firstElementChild.href = event;
+        trace.hidden = false;
+      }
       if (taken > 0) {
         place.className = "gp-note gp-good";
+        for (const step of document.querySelectorAll("[data-after-event]")) step.classList.add("gp-done");
         place.textContent = `✓ First event received: ${taken.toLocaleString("en")} so far.`;
         return;
       }

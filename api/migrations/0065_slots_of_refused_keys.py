@@ -1,0 +1,25 @@
+"""Slots of five minutes in place of hours, in the same column, and room for the end of a key."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("api", "0064_goal_views")]
+
+    operations = [
+        # The database stays: the attribute has another name, and the constraint names it.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.RemoveConstraint("refusedkey", "api_refusedkey_hint"),
+                migrations.AlterField("refusedkey", "hour", models.DateTimeField(db_column="hour")),
+                migrations.RenameField("refusedkey", "hour", "slot"),
+                migrations.AddConstraint(
+                    "refusedkey",
+                    models.UniqueConstraint(
+                        fields=["site", "slot", "reason", "hint"], name="api_refusedkey_hint", nulls_distinct=False
+                    ),
+                ),
+            ]
+        ),
+        migrations.AlterField("refusedkey", "hint", models.CharField(blank=True, max_length=16)),
+    ]

@@ -6,6 +6,7 @@ Loaded by `-p tests.plugin` (pyproject.toml), because pytest-django reads the se
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Generator, Iterable
@@ -42,6 +43,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def prepare(*, wanted: list[str]) -> None:
+    # Many containers forbid bytecode. Each of the processes that tests start would compile all modules again.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     directory = Path(tempfile.mkdtemp(prefix="goalpost-tests-"))
     started.callback(shutil.rmtree, directory, ignore_errors=True)
     os.environ["GOALPOST_DATA_DIR"] = str(directory)

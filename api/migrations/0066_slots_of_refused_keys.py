@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("api", "0064_goal_views")]
+    dependencies = [("api", "0065_annotations")]
 
     operations = [
         # The database stays: the attribute has another name, and the constraint names it.

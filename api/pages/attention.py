@@ -17,12 +17,12 @@ from goals.shown_names import show_goal_name
 LAG_WARNING: Final = timedelta(seconds=30)  # as the doctor's
 # The page on which an owner finds a valid key.
 PLACES: Final[Mapping[KeyProblem, tuple[str, str]]] = {
-    KeyProblem.WRITE_KEY: ("settings-sources", "Sources"),
+    KeyProblem.WRITE_KEY: ("settings-keys", "Keys"),
     KeyProblem.NO_KEY: ("guide", "Set-up guide"),
-    KeyProblem.CREDENTIAL: ("settings-credentials", "Credentials"),
-    KeyProblem.SITECODE: ("settings-credentials", "Credentials"),
-    KeyProblem.SCOPE: ("settings-credentials", "Credentials"),
-    KeyProblem.TOKEN: ("settings-tokens", "Tokens"),
+    KeyProblem.CREDENTIAL: ("settings-keys", "Keys"),
+    KeyProblem.SITECODE: ("settings-keys", "Keys"),
+    KeyProblem.SCOPE: ("settings-keys", "Keys"),
+    KeyProblem.TOKEN: ("settings-keys", "Keys"),
 }
 NOT_OF_OWNERS: Final = ("guide", "Set-up guide")
 

@@ -53,6 +53,7 @@ PAGES: Final = (
     Place("Tags", "tags", "labels"),
     Place("Erased people", "erasures", "erasure receipts gdpr privacy delete"),
     Place("Site settings", "settings", "currency limit retention template"),
+    Place("Keys", "settings-keys", "which write key credential api token secret revoke"),
     Place("Sources and write keys", "settings-sources", "keys senders budget"),
     Place("Rules", "settings-rules", "ignore rename group redact hash"),
     Place("Custom data", "settings-custom-data", "sdk"),

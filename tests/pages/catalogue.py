@@ -199,6 +199,7 @@ PAGES: Final[dict[str, Page]] = {
         ],
         forms=[{"name": "Renamed"}],
     ),
+    "settings-keys": Page(),
     "settings-sources": Page(),
     "settings-sources-change": Page(
         None,
@@ -238,10 +239,7 @@ PAGES: Final[dict[str, Page]] = {
     "settings-rule": Page(OWNER, OWNER, forms=[{"position": "3", "action": "no_goal", "event_type": "page"}]),
     "settings-custom-data": Page(),
     "settings-custom-data-new": Page(
-        EDITOR,
-        EDITOR,
-        form=CUSTOM_DATA | {"index": "2", "name": "new"},
-        odd_forms=[CUSTOM_DATA],
+        EDITOR, EDITOR, form=CUSTOM_DATA | {"index": "2", "name": "new"}, odd_forms=[CUSTOM_DATA]
     ),
     "settings-custom-data-edit": Page(EDITOR, EDITOR, form=CUSTOM_DATA | {"name": "renamed"}, odd_forms=[CUSTOM_DATA]),
     "settings-custom-data-remove": Page(None, EDITOR, asks=[""]),

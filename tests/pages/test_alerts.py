@@ -72,7 +72,7 @@ def test_alert__of_another_site__is_not_found(owner: Client) -> None:
     assert owner.get(f"{BASE}{other.pk}/").status_code == 404
     for number in (other.pk, "", "x", "9" * 30, "-1"):
         assert owner.post(f"{BASE}change/", {"do": "delete", "alert": number}).status_code == 404
-    assert "Other" not in look(owner).partition("gp-tabs")[2]
+    assert "Other" not in look(owner).partition("gp-setting")[2]
 
 
 @pytest.mark.parametrize("path", ["", "{alert}/", "new/"])

@@ -1,0 +1,54 @@
+"""All keys of a site on one page: which one a sender, reader or program needs, and what each did last."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+
+from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.models import Role, Scope, Site, Source, WriteKey
+from api.pages.access import may, show, site_page
+
+DAY: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteKeyRow:
+    """A write key with the events of its source in the last 24 hours."""
+
+    key: WriteKey
+    source: Source
+    received: int
+    rejected: int
+
+
+@site_page()
+def list_keys(request: HttpRequest, site: Site) -> HttpResponseBase:
+    """Show the live keys of a site. Five queries of its own; only owners see credentials and tokens."""
+    now, may_own = timezone.now(), may(request, Role.OWNER)
+    open_ = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
+    return show(
+        request,
+        "pages/settings/keys.html",
+        title="Keys",
+        tab="settings-keys",
+        write_keys=list_write_keys(site, now=now),
+        credentials=site.credentials.filter(revoked_at=None).order_by("pk") if may_own else [],
+        tokens=site.management_tokens.filter(open_).order_by("pk") if may_own else [],
+        all_scopes=len(Scope),
+    )
+
+
+def list_write_keys(site: Site, *, now: datetime) -> list[WriteKeyRow]:
+    """Return the live write keys by source. Three queries."""
+    sources = {source.pk: source for source in site.sources.order_by("pk")}
+    counts = load_source_counts(site.pk, list(sources), since=now - DAY)
+    live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now), source__in=list(sources.values()))
+    rows = []
+    for key in live.order_by("source_id", "pk"):
+        came = counts.get(key.source_id, SourceCounts())
+        rows.append(WriteKeyRow(key, sources[key.source_id], came.received, came.rejected))
+    return rows

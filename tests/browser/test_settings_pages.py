@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Dialog, expect
 
 from api.alerts import outbox
 from api.models import Rule, WriteKey
@@ -144,3 +144,30 @@ def test_tag__renamed__leads_to_the_same_goals(shop: Shop, desk: Desk) -> None:
     expect(page.get_by_text("Tag segment.io renamed to from Segment.")).to_be_visible()
     page.get_by_role("link", name="from Segment").click()
     expect(page.get_by_role("link", name="track Order")).to_be_visible()
+
+
+def test_site__changed_and_left__asks_first_and_is_silent_once_saved(desk: Desk) -> None:
+    page = desk.page
+    asked: list[str] = []
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", leave)
+    desk.open("settings/")
+    save = page.get_by_role("button", name="Save")
+    expect(page.get_by_text("You have unsaved changes.")).to_be_hidden()
+
+    page.get_by_label("Site name").fill("Renamed")
+
+    expect(page.get_by_text("You have unsaved changes.")).to_be_visible()
+    expect(save).to_be_in_viewport()
+    page.get_by_role("link", name="Keys", exact=True).click()
+    page.wait_for_url("**/settings/keys/")
+    assert asked == ["beforeunload"]
+    desk.open("settings/")
+    page.get_by_label("Site name").fill("Renamed")
+    save.click()
+    expect(page.get_by_text("Settings saved.")).to_be_visible()
+    assert asked == ["beforeunload"]

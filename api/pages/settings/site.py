@@ -35,6 +35,33 @@ PARTS: Final = (
 )
 
 
+LABELS: Final = {
+    "name": "Site name",
+    "goal_name_template": "Names of automatic goals",
+    "default_currency": "Currency",
+    "user_id_is_visitor_code": "User ids are visitor codes",
+    "company_is_group": "Companies are groups",
+    "audience_events_make_goals": "Audience events create goals",
+    "max_waiting_names": "Names of new goals that may wait",
+    "keeps_done_days": "Days that events are kept",
+}
+HELP: Final = {
+    "first_weekday": "In figures by week.",
+    "goal_name_template": "Existing goals keep their names. Events with a new name create new goals.",
+    "auto_tag": "Each goal that an event creates gets this tag.",
+    "default_currency": "Of revenue that names no currency. Three capital letters.",
+    "audience_events_make_goals": "Otherwise events about personas, traits and identifiers change people only.",
+    "goals_per_10_seconds": "Events with further names are queued. They convert later, with their own times.",
+    "goals_per_hour": "Goals that people or the API create do not count.",
+    "max_waiting_names": "Events with further names fail, and can be retried.",
+    "requires_token": "Otherwise web pages read personas, groups and public traits.",
+    "entered_event_names": "Events that say who is in a persona. One per line.",
+    "exited_event_names": "Events that say who left a persona. One per line.",
+    "link_event_names": "Events that only link identifiers of a person. One per line.",
+    "trait_event_names": "Events that set a computed trait. One per line.",
+}
+
+
 def make_field(field: Any, **options: Any) -> Any:
     """Return a form's field, for a list one with a line per item."""
     if field.name == "time_zone":
@@ -50,9 +77,10 @@ class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields[
-            "goal_name_template"
-        ].help_text = "Existing goals keep their names. Events with a new name create new goals."
+        for name, label in LABELS.items():
+            self.fields[name].label = label
+        for name, text in HELP.items():
+            self.fields[name].help_text = text
 
     @property
     def parts(self) -> list[tuple[str, list[forms.BoundField]]]:

@@ -40,6 +40,7 @@ WITHOUT_MEANING: Final = {
     "name",
     "time_zone",
     "first_weekday",
+    "base_goal_id",
     "goals_per_10_seconds",
     "goals_per_hour",
     "max_waiting_names",

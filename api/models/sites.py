@@ -94,6 +94,14 @@ class Site(models.Model):
     default_currency = models.CharField(
         max_length=3, default="USD", validators=[RegexValidator(r"^[A-Z]{3}\Z", "Three capital letters (ISO 4217).")]
     )
+    # No foreign key: goals point at their site, and a base goal that was deleted counts as none (api.insight.rates).
+    base_goal_id = models.BigIntegerField(
+        "base goal for rates",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Rates are converting visitors over those of this goal. Empty: over all visitors seen.",
+    )
     user_id_is_visitor_code = models.BooleanField(
         default=False, help_text="If an event has no visitor code, its user id is used."
     )

@@ -16,9 +16,10 @@ class Series:
     """The values of one line, or of one kind of bars; a value for each label."""
 
     label: str
-    values: Sequence[float]
+    values: Sequence[float | None]  # None: the figure has no meaning there
     tone: Tone = ""
     role: SeriesRole = ""
+    is_rate: bool = False  # in per cent, on an axis of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,13 @@ class Chart:
             "type": self.type,
             "labels": list(self.ticks or self.labels),
             "series": [
-                {"label": row.label, "values": list(row.values), "tone": row.tone, "role": row.role}
+                {
+                    "label": row.label,
+                    "values": list(row.values),
+                    "tone": row.tone,
+                    "role": row.role,
+                    "rate": row.is_rate,
+                }
                 for row in self.series
             ],
             "stacked": self.stacked,
@@ -57,7 +64,7 @@ class Chart:
         return msgspec.json.encode(chart).decode()
 
     @property
-    def rows(self) -> list[tuple[str, list[float], str, str]]:
+    def rows(self) -> list[tuple[str, list[float | None], str, str]]:
         """The rows of the table: a label, its values, its link or an empty text, and its annotations."""
         links = self.links or [""] * len(self.labels)
         notes: dict[int, list[str]] = {}

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
+from api.insight.rates import Rate
+
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
 # Spreadsheets run a cell that begins like a formula, also after white space and quotes, and in the full width of
 # Japanese keyboards. Excel in most of Europe separates by semicolons, so a cell begins behind each of them too.
@@ -37,3 +39,10 @@ def as_stamp(at: datetime) -> str:
 def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> list[str]:
     """Return a cell for each currency, empty without revenue in it."""
     return [as_number(revenue[currency]) if currency in revenue else "" for currency in currencies]
+
+
+def write_rate(rate: Rate | None) -> list[str | int]:
+    """Return both sides of a rate and the rate from 0 to 1, empty if they are not counted."""
+    if rate is None:
+        return ["", "", ""]
+    return [rate.converting, rate.base, "" if rate.value is None else f"{rate.value:.6f}"]

@@ -1,10 +1,8 @@
 """`/api/goals/{id}/breakdown`: the figures of the breakdown page, from the same code (promise K-87)."""
 # ruff: noqa: N815 - the names are the wire's
 
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -21,14 +19,13 @@ from api.insight.breakdowns import (
     find_other,
     unknown_audience,
 )
+from api.insight.rates import Rate
 from api.models import TokenScope
 from api.rest.access import audit_reading
+from api.rest.goal_figures import BASE_GOAL_ID, BASE_VISITORS, PeriodQuery, load_base
 from api.rest.goals import find_goal
-from api.rest.reading import Query
 from api.rest.schema import answers
 from goals.reports.breakdown import BreakdownPart
-
-DAYS: Final = 30  # before `to`, unless `from` is given
 
 
 @extend_schema_serializer(component_name="BreakdownPart")
@@ -45,6 +42,13 @@ class PartShape(serializers.Serializer[BreakdownPart]):
         child=serializers.DecimalField(max_digits=40, decimal_places=6),
         help_text="By currency, exact decimals.",
     )
+    rate = serializers.SerializerMethodField(
+        help_text="`visitors` over `baseVisitors`. Null without `baseVisitors`, and if `isBounded`."
+    )
+
+    def get_rate(self, part: BreakdownPart) -> float | None:
+        base = self.context["base"]
+        return None if base is None else Rate(part.visitors, base.visitors).value
 
 
 @extend_schema_serializer(component_name="Breakdown")
@@ -57,6 +61,8 @@ class BreakdownShape(serializers.Serializer[Any]):
     isBounded = serializers.BooleanField(
         source="is_cut", help_text="True if there are too many conversions, so that only the newest are included."
     )
+    baseGoalId = BASE_GOAL_ID
+    baseVisitors = BASE_VISITORS
     values = serializers.IntegerField(help_text="The number of different values.")
     parts = PartShape(many=True, help_text="At most 20.")
     other = PartShape(allow_null=True, help_text="All further parts together.")
@@ -69,7 +75,7 @@ class BreakdownShape(serializers.Serializer[Any]):
     )
 
 
-class BreakdownQuery(Query):
+class BreakdownQuery(PeriodQuery):
     by = serializers.ChoiceField(
         choices=[by.value for by in BreakdownBy],
         help_text="`property`, `currency` and `source` come from each conversion; the others from what is known of "
@@ -78,8 +84,6 @@ class BreakdownQuery(Query):
     name = serializers.CharField(
         required=False, help_text="The property (with dots for nested ones) or trait; needed for these two."
     )
-    begin = serializers.DateTimeField(required=False, help_text=f"Default: {DAYS} days before `end`.")
-    end = serializers.DateTimeField(required=False, help_text="The first time no longer included. Default: now.")
     onlyBy = serializers.ChoiceField(
         choices=[by.value for by in FILTERS],
         required=False,
@@ -100,16 +104,7 @@ class BreakdownQuery(Query):
             raise serializers.ValidationError({"onlyBy": "Send onlyBy and onlyValue together."})
         if (attrs.get("onlyBy") == BreakdownBy.TRAIT) != ("onlyName" in attrs):
             raise serializers.ValidationError({"onlyName": "Send the name of the trait, and only with onlyBy=trait."})
-        end = attrs.setdefault("end", timezone.now())
-        try:
-            begin = attrs.setdefault("begin", end - timedelta(days=DAYS))
-        except OverflowError as error:
-            raise serializers.ValidationError({"end": "This is too long ago."}) from error
-        if begin >= end:
-            raise serializers.ValidationError({"begin": "This is not before the end."})
-        if begin > timezone.now():
-            raise serializers.ValidationError({"begin": "This is in the future: nothing has happened yet."})
-        return attrs
+        return super().validate(attrs)
 
 
 class GoalBreakdown(APIView):
@@ -139,6 +134,7 @@ class GoalBreakdown(APIView):
         by, name = BreakdownBy(query["by"]), query.get("name", "")
         seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
         found = seen.breakdown
+        base, counted = load_base(goal.site, query)
         audit_reading(request, {goal.site_id})  # a value of a trait or property may be an e-mail address
         shaped = BreakdownShape(
             {
@@ -146,12 +142,15 @@ class GoalBreakdown(APIView):
                 "begin": seen.begin,
                 "end": query["end"],
                 "is_cut": seen.is_cut,
+                "base_goal_id": base.goal and base.goal.pk,
+                "base_visitors": counted and counted.visitors,
                 "values": found.values,
                 "parts": found.parts,
                 "other": found.other,
                 "whole": seen.whole,
                 "cancellations": seen.cancelled.number,
                 "cancelled_revenue": seen.cancelled.revenue,
-            }
+            },
+            context={"base": None if seen.is_cut else counted},
         )
         return Response(shaped.data)

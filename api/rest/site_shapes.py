@@ -10,6 +10,7 @@ from rest_framework import serializers
 from api.ingest.provisioning import SITE_SETTINGS
 from api.models import Site, validate_time_zone
 from api.rest.reading import Query
+from goals.models import Goal
 
 
 class _Settings(serializers.ModelSerializer[Site]):
@@ -74,6 +75,11 @@ class SiteChange(SETTINGS):  # type: ignore[misc,valid-type]  # made while the p
         for name in ("id", "sitecode"):
             if name in given and given[name] != self.context["site"][name]:
                 raise serializers.ValidationError({name: "This cannot be changed."})
+        base = attrs.get("base_goal_id")
+        if base is not None:
+            goals = Goal.objects.filter(site_id=self.context["site"]["id"], pk=base, deleted_at=None)
+            if base != self.context["site"]["baseGoalId"] and not goals.exists():
+                raise serializers.ValidationError({"baseGoalId": "The site has no goal with this id."})
         return attrs
 
 

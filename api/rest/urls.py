@@ -19,6 +19,7 @@ from api.rest.credentials import Credentials
 from api.rest.exposures import Exposures
 from api.rest.flags import Flags
 from api.rest.goal_breakdowns import GoalBreakdown
+from api.rest.goal_figures import FiguresOfGoal
 from api.rest.goals import Goals
 from api.rest.members import Invitations, SiteMembers
 from api.rest.messages import TraceOfMessage, TraceOfMessageId, WhyNot
@@ -75,6 +76,7 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "goals/<number:goal_id>/archive": Goals.as_view({"post": "archive"}),
     "goals/<number:goal_id>/restore": Goals.as_view({"post": "restore"}),
     "goals/<number:goal_id>/breakdown": GoalBreakdown.as_view(),
+    "goals/<number:goal_id>/figures": FiguresOfGoal.as_view(),
     "goals/<number:goal_id>/conversions": GoalConversions.as_view(),
     "flags": Flags.as_view({"get": "list", "post": "create"}),
     "flags/<number:flag_id>": Flags.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),

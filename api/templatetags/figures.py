@@ -28,6 +28,7 @@ from api.models import Site
 register = template.Library()
 
 SPARK_WIDTH, SPARK_HEIGHT = 96, 24  # of .gp-spark
+LEAST_SHARE: Final = 0.01  # per cent
 UNKNOWN: Final = "unknown currency"  # XXX in ISO 4217
 
 
@@ -79,6 +80,18 @@ def percent(rate: float | None) -> str:
     if rate is None:
         return "–"
     return "100 %" if rate >= 100 else f"{min(rate, 99.9):.1f}".removesuffix(".0") + " %"  # noqa: PLR2004
+
+
+@register.filter
+def share(part: float | None) -> str:
+    """Return a part of 1 as `4.2 %`, `0.35 %` or `140 %`, never 100 % if it is less; `–` if there is none."""
+    if part is None:
+        return "–"
+    value = part * 100
+    if 0 < value < LEAST_SHARE:
+        return f"under {LEAST_SHARE} %"
+    text = f"{value:,.2f}" if value < 1 else f"{min(value, 99.9) if value < 100 else value:,.1f}"  # noqa: PLR2004
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
 
 
 @register.filter

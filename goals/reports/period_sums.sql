@@ -53,7 +53,7 @@ WITH member AS MATERIALIZED (
     SELECT place, key, currency, -revenue FROM cancelled WHERE revenue IS NOT NULL
      UNION ALL
     SELECT day.place, day.key, item.key, item.value::numeric FROM day, jsonb_each_text(day.revenue) AS item
-), money AS (
+), money AS MATERIALIZED (  -- once, not for each row below
     SELECT place, key, jsonb_object_agg(currency, total)::text AS revenue
       FROM (SELECT place, key, currency, sum(revenue)::text AS total FROM amount GROUP BY place, key, currency) AS sums
      GROUP BY place, key

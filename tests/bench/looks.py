@@ -33,6 +33,7 @@ from tests.pages.catalogue import PAGES
 
 MOST_QUERIES: Final = 16
 MOST_OF_FILES: Final = 21
+MOST_OF_FIGURES: Final = 19  # of a goal, with both sides of its rates
 Given = dict[str, Any]
 
 
@@ -48,7 +49,9 @@ class Look:
     @property
     def most_queries(self) -> int:
         """Return the limit of queries. A streamed file may have more, because each part needs some."""
-        return MOST_OF_FILES if self.what.startswith("person-export") else MOST_QUERIES
+        if self.what.startswith(("person-export", "goals-export")):
+            return MOST_OF_FILES
+        return MOST_OF_FIGURES if self.what.startswith("goal ") else MOST_QUERIES
 
     @property
     def is_api(self) -> bool:
@@ -295,6 +298,7 @@ def api(site: Site, facts: Facts) -> Iterator[Look]:
         yield Look(f"api goals {urlencode(query)}".strip(), with_query("/api/goals", given), allowed=(200, 400))
     yield Look("api goal", f"/api/goals/{facts.largest.pk}")
     yield Look("api goal, union", f"/api/goals/{facts.union.pk}")
+    yield Look("api figures", f"/api/goals/{facts.largest.pk}/figures")
     yield Look("api breakdown", f"/api/goals/{facts.largest.pk}/breakdown?by=trait&name=plan")
     only = "onlyBy=persona&onlyValue=vip"
     yield Look("api breakdown, union, of some", f"/api/goals/{facts.union.pk}/breakdown?by=currency&{only}")

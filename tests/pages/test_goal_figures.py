@@ -44,10 +44,12 @@ def look(client: Client, goal: Goal, query: str) -> Any:
 def test_cards__of_a_range__have_their_change_to_the_period_before(viewer: Client, goal: Goal) -> None:
     cards = {card.label: card for card in look(viewer, goal, WEEK).context["seen"].cards}
 
+    assert list(cards)[1:3] == ["Converting visitors", "Conversion rate"]
     shown = {label: (card.value, card.before, card.change.text) for label, card in cards.items()}
     assert shown == {
         "Visits with a conversion": ("12", "6", "▲ 100 %"),
         "Converting visitors": ("12", "6", "▲ 100 %"),
+        "Conversion rate": ("100 %", "100 %", "no change"),
         "Conversions": ("12", "6", "▲ 100 %"),
         "Revenue": ("CHF 15.00", "CHF 7.50", "▲ 100 %"),
     }
@@ -57,7 +59,7 @@ def test_cards__without_comparison__have_no_change(viewer: Client, goal: Goal) -
     page = look(viewer, goal, WEEK.replace("previous", "none"))
 
     assert {card.change for card in page.context["seen"].cards} == {None}
-    assert [series.role for series in page.context["chart"].series] == ["", "further"]
+    assert [series.role for series in page.context["chart"].series] == ["", "further", "further"]
 
 
 def test_charts__of_a_range__have_one_currency_and_the_period_before(world: World, viewer: Client, goal: Goal) -> None:
@@ -67,7 +69,7 @@ def test_charts__of_a_range__have_one_currency_and_the_period_before(world: Worl
     chosen = look(viewer, goal, f"{WEEK}&currency=CHF").context["money_chart"]
 
     chart, money = page.context["chart"], page.context["money_chart"]
-    assert [(series.label, sum(series.values), series.role) for series in chart.series] == [
+    assert [(series.label, sum(series.values), series.role) for series in chart.series[:3]] == [
         ("Visits with a conversion", 12, ""),
         ("Previous period, 9–15 Nov", 6, "before"),
         ("Conversions", 12, "further"),
@@ -107,12 +109,18 @@ def test_figures__as_csv__have_both_periods_and_money_by_currency(viewer: Client
         "cancelled": "0",
         "revenue CHF": "15",
         "revenue EUR": "15",
+        "converting visitors": "12",
+        "visitors seen": "12",
+        "conversion rate": "1.000000",
         "compared: from": "2026-11-15T00:00:00Z",
         "compared: conversions": "6",
         "compared: visits with a conversion": "6",
         "compared: cancelled": "0",
         "compared: revenue CHF": "7.5",
         "compared: revenue EUR": "7.5",
+        "compared: converting visitors": "6",
+        "compared: visitors seen": "6",
+        "compared: conversion rate": "1.000000",
     }
 
 

@@ -42,10 +42,10 @@ def test_list__of_a_range__shows_its_figures_beside_those_before(world: World, g
 
     page = text_of(enter("viewer").get(f"{BASE}?{RANGE}"))
 
-    assert heads_of(page) == ["Conversions ↓", "Change", "Visitors", "Revenue", "Last conversion"]
+    assert heads_of(page) == ["Conversions ↓", "Change", "Visitors", "Rate", "Revenue", "Last conversion"]
     figures = cells_of(page, "Buy")
-    assert figures[:3] == ["3", "▼ 50 %", "2"]
-    assert figures[3] == "USD 3.00 +1 EUR 1,234.50"  # the site's currency, the other one on hover
+    assert figures[:4] == ["3", "▼ 50 %", "2", "100 %"]
+    assert figures[4] == "USD 3.00 +1 EUR 1,234.50"  # the site's currency, the other one on hover
     assert 'aria-label="down 50 %"' in page
 
 
@@ -63,7 +63,7 @@ def test_list__of_more_conversions_than_are_read__counts_visitors_of_the_smalles
     running = text_of(viewer.get(f"{BASE}?from=2026-11-01"))
 
     assert [cells_of(page, name)[2] for name in ("Buy", "Sell", "Old")] == ["–", "1", "0"]
-    assert [row.split(",")[-2] for row in file.split("\r\n")[1:-1]] == ["", "0", "1"]
+    assert [row.split(",")[-4] for row in file.split("\r\n")[1:-1]] == ["", "0", "1"]
     assert [cells_of(running, name)[2] for name in ("Buy", "Sell", "Old")] == ["2", "1", "1"]
 
 
@@ -109,7 +109,7 @@ def test_list__by_revenue_of_24_hours__ranks_what_these_hours_brought(world: Wor
 
     page = text_of(enter("viewer").get(f"{BASE}?range=24h&sort=-periodRevenue.USD"))
 
-    assert [cells_of(page, name)[3] for name in ("Sell", "Buy", "Early")] == ["USD 8.00", "USD 6.00", "USD 1.00"]
+    assert [cells_of(page, name)[4] for name in ("Sell", "Buy", "Early")] == ["USD 8.00", "USD 6.00", "USD 1.00"]
     assert names_in(page) == ["track Sell", "track Buy", "track Early"]
 
 
@@ -118,7 +118,7 @@ def test_list__by_revenue_of_24_hours__ranks_what_these_hours_brought(world: Wor
     [
         (["visitors"], ["Conversions ↓", "Visitors"]),
         (["ever", "made", "x"], ["Conversions ↓", "All time", "Created by"]),
-        (["x"], ["Conversions ↓", "Change", "Visitors", "Revenue", "Last conversion"]),
+        (["x"], ["Conversions ↓", "Change", "Visitors", "Rate", "Revenue", "Last conversion"]),
     ],
 )
 def test_list__with_chosen_columns__has_those(goal: Goal, enter: Enter, columns: list[str], heads: list[str]) -> None:
@@ -129,7 +129,7 @@ def test_list__with_chosen_columns__has_those(goal: Goal, enter: Enter, columns:
 
 
 def test_list__of_htmx__keeps_a_short_address(goal: Goal, enter: Enter) -> None:
-    query = "q=buy&status=active&made=&sort=-period&col=change&col=visitors&col=revenue&col=last"
+    query = "q=buy&status=active&made=&sort=-period&col=change&col=visitors&col=rate&col=revenue&col=last"
     response = enter("viewer").get(f"{BASE}?{query}", headers={"HX-Request": "true"})
 
     assert response["HX-Replace-Url"] == "?q=buy"

@@ -49,6 +49,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "DELETE goals/<number:goal_id>": Operation("write", status=204),
     "POST goals/<number:goal_id>/archive": Operation("write"),
     "POST goals/<number:goal_id>/restore": Operation("write"),
+    "GET goals/<number:goal_id>/figures": Operation("read"),
     "GET goals/<number:goal_id>/breakdown": Operation("read:personal", query="by=currency"),
     "GET goals/<number:goal_id>/conversions": Operation("read:personal"),
     "GET /goals": Operation("read", elsewhere=NOTHING),

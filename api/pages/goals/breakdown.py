@@ -14,10 +14,12 @@ from api.pages.access import show, site_page
 from api.pages.goals.detail import find_goal, name_sources
 from api.pages.query_form import QueryForm
 from api.pages.ranges import Range, make_control, read_range
+from api.pages.rates import ShownRate, load_base
 from goals.models import Goal
 from goals.queries import load_property_names
 from goals.shown_names import show_goal_name, show_name
 
+NO_RATE: Final = ShownRate("–", "Only the most recent conversions are shown. Choose a shorter period to see rates.")
 LATEST_CONVERSIONS: Final = 50  # conversions whose properties are offered
 
 
@@ -121,7 +123,7 @@ def link_near(site: Site, unknown: UnknownName, asked: QueryDict) -> list[tuple[
 def name_parts(
     site: Site, goal: Goal, by: BreakdownBy, path: str, span: Range, *, only: VisitorFilter | None
 ) -> dict[str, Any]:
-    """Return the parts of a goal's conversions in a period, each with its name. Nine queries at most."""
+    """Return the parts of a goal's conversions in a period, each with its name. Twelve queries at most."""
     seen = breakdowns.break_down(site, goal, by, name=path, only=only, begin=span.begin, end=span.end)
     breakdown = seen.breakdown
     names: dict[str, str] = {}
@@ -134,4 +136,7 @@ def name_parts(
     parts = [("(none)" if part.value is None else names.get(part.value, part.value), part) for part in breakdown.parts]
     if breakdown.other is not None:
         parts.append((count_of(breakdown.values - len(breakdown.parts), "other"), breakdown.other))
-    return {"parts": parts, "values": breakdown.values, "seen": seen}
+    # A rate of the newest conversions over the visitors of the whole range would say nothing.
+    base = None if seen.is_cut else load_base(site, span)
+    rows = [(name, part, base.show(part.visitors) if base else NO_RATE) for name, part in parts]
+    return {"parts": rows, "values": breakdown.values, "seen": seen, "rates": base.sentence if base else ""}

@@ -11,10 +11,11 @@ from django.utils import timezone
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text, write_money
+from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text, write_money, write_rate
 from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
 from api.pages.ranges import Range, recall_range
+from api.pages.rates import load_base
 from goals.list_order import find_goal_ids, load_currencies
 from goals.models import Goal
 from goals.queries import live_goals
@@ -53,11 +54,13 @@ def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
 def write_csv(
     site: Site, ids: Sequence[int], currencies: Sequence[str], span: Range, *, now: datetime
 ) -> Iterator[str]:
-    """Yield the lines of these goals, some hundred at a time. Eight queries for each 500 goals."""
+    """Yield the lines of these goals, some hundred at a time. Eight queries for each 500 goals, and three."""
     writer = csv.writer(Line())
     figures = [f"{figure}, {span}" for figure in ("conversions", "converting visits") for span in SPANS]
     days = f"{span.first} to {span.last}"
     of_range = [f"conversions, {days}", f"converting visitors, {days}"]
+    base = load_base(site, span)
+    of_rate = [as_text(f"visitors {base.words}, {days}"), f"conversion rate, {days}"]
     money = [f"revenue {currency}" for currency in currencies]
     money_of_range = [f"revenue {currency}, {days}" for currency in currencies]
     figures += ["converting visitors", "cancelled conversions"]
@@ -73,6 +76,7 @@ def write_csv(
         "last conversion",
         *of_range,
         *money_of_range,
+        *of_rate,
     ]
     yield BYTE_ORDER_MARK + writer.writerow(heads)
     for start in range(0, len(ids), CHUNK):
@@ -84,7 +88,12 @@ def write_csv(
         visitors = load_visitors(site.pk, chunk, ranges, begin=begin, end=end, most_read=MOST_READ)
         yield "".join(
             writer.writerow(
-                make_cells(goal, headlines[goal.pk], ranges[goal.pk], currencies, visitors=visitors.get(goal.pk, ""))
+                [
+                    *make_cells(
+                        goal, headlines[goal.pk], ranges[goal.pk], currencies, visitors=visitors.get(goal.pk, "")
+                    ),
+                    *write_rate(base.rate(visitors.get(goal.pk)))[1:],
+                ]
             )
             for goal in chunk
         )

@@ -8,15 +8,18 @@ from functools import partial
 from typing import Final
 
 from api.insight.annotations import Mark, find_annotations
+from api.insight.rates import Rate, load_seen, visitors_of
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.change import Card, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
 from api.pages.ranges import Range
+from api.pages.rates import BaseOfRange, load_base, make_rate_card
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids
 from goals.reports.periods import load_periods
 from goals.reports.series import SeriesPoint, SeriesStep, load_series
+from goals.reports.visitors_seen import SeenVisitors
 from times import EARLIEST
 
 FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
@@ -33,7 +36,7 @@ class GoalSeries:
 
 
 class GoalFiguresView:
-    """Cards, charts and annotations of a goal in a range. Six queries, none if the range cannot be."""
+    """Cards, charts and annotations of a goal in a range. Ten queries, none if the range cannot be."""
 
     def __init__(self, site: Site, goal: Goal, range_: Range, *, currency: str) -> None:
         self.trouble = range_.trouble
@@ -44,6 +47,7 @@ class GoalFiguresView:
         self.money_chart: Chart | None = None
         self.annotations: list[Mark] = []
         self.ever = NONE
+        self.rates: GoalRates | None = None
         if self.trouble:
             return
         periods = [*range_.periods, (EARLIEST, None)]
@@ -52,18 +56,49 @@ class GoalFiguresView:
         self.currencies = sorted({currency for each in figures for currency in each.revenue})
         wanted = (currency, site.default_currency, *self.currencies)
         self.currency = next((each for each in wanted if each in self.currencies), "")
-        self.cards = make_cards(goal, figures, self.currency)
         try:
             series = load_goal_series(site, goal, range_)
         except ValueError:
             self.trouble = "Too many points for one chart: choose a longer step or a shorter period."
+            series = GoalSeries((), ())
+        # After the figures: a conversion that is committed in between must not make a rate of more than 100 %.
+        self.rates = load_goal_rates(site, goal, range_, series)
+        self.cards = make_cards(goal, figures, self.currency)
+        place = [card.label for card in self.cards].index("Converting visitors") + 1
+        self.cards.insert(place, make_rate_card(self.rates.base, [each.visitors for each in figures]))
+        if self.trouble:
             return
         members = set(load_member_ids(site.pk, [goal])[goal.pk])
         found = find_annotations(site, members, begin=range_.begin, end=range_.end)
         self.annotations, marks = found, place_marks(series.points, found)
-        self.chart = draw_conversions(site, goal, series, range_, marks=marks)
+        self.chart = draw_conversions(site, goal, series, range_, marks=marks, rates=self.rates)
         if self.currency:
             self.money_chart = draw_revenue(site, series, range_, self.currency, marks=marks)
+
+
+@dataclass(frozen=True, slots=True)
+class GoalRates:
+    """Both sides of a goal's rates: in the range, in the compared period, and in their steps."""
+
+    base: BaseOfRange
+    converting: Sequence[SeenVisitors | None]
+
+    def at(self, begin: datetime, place: int = 0) -> Rate | None:
+        """Return the rate in a step of the range, or of the compared period; None if a side is not counted."""
+        sides = [each[place] if place < len(each) else None for each in (self.converting, self.base.seen)]
+        converting, base = sides
+        if converting is None or base is None:
+            return None
+        return Rate(converting.steps.get(begin, 0), base.steps.get(begin, 0))
+
+
+def load_goal_rates(site: Site, goal: Goal, range_: Range, series: GoalSeries) -> GoalRates:
+    """Return the rates of a goal in the steps of a series. Four queries at most."""
+    starts = sorted({point.begin for point in (*series.points, *series.before)})
+    converting: Sequence[SeenVisitors | None] = ()
+    if starts:
+        converting = load_seen(site.pk, visitors_of(goal), range_.periods, starts=starts, now=range_.now)
+    return GoalRates(load_base(site, range_, compares=True, starts=starts), converting)
 
 
 def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:
@@ -107,7 +142,13 @@ def make_cards(goal: Goal, figures: Sequence[GoalFigures], currency: str) -> lis
 
 
 def draw_conversions(
-    site: Site, goal: Goal, series: GoalSeries, range_: Range, *, marks: Sequence[tuple[int, str]] = ()
+    site: Site,
+    goal: Goal,
+    series: GoalSeries,
+    range_: Range,
+    *,
+    marks: Sequence[tuple[int, str]] = (),
+    rates: GoalRates | None = None,
 ) -> Chart:
     """Return a chart of the figure that this goal counts, with the one before. Others wait to be switched on. Pure."""
     points = series.points
@@ -118,6 +159,10 @@ def draw_conversions(
     if series.before:
         drawn.append(Series(_label_before(range_), [point.headline(goal) for point in series.before], role="before"))
     drawn.append(Series(*second, role="further"))
+    found = [rates.at(point.begin) for point in points] if rates else []
+    if any(found):
+        values = [None if rate is None or rate.value is None else round(rate.value * 100, 2) for rate in found]
+        drawn.append(Series("Conversion rate, %", values, role="further", is_rate=True))
     if any(point.cancellations for point in points):
         drawn.append(Series("Cancelled conversions", [point.cancellations for point in points], role="further"))
     return _draw(site, points, range_, drawn, marks)

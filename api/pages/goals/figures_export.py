@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, as_stamp, write_money
+from api.pages.csv_cells import BYTE_ORDER_MARK, as_stamp, as_text, write_money, write_rate
 from api.pages.goals.detail import find_goal
-from api.pages.goals.figures import load_goal_series
+from api.pages.goals.figures import load_goal_rates, load_goal_series
 from api.pages.ranges import read_range
 from goals.reports.series import SeriesPoint
 
@@ -28,20 +28,24 @@ def export_figures(request: HttpRequest, site: Site, goal_id: int) -> HttpRespon
     response = HttpResponse(BYTE_ORDER_MARK, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="goal-{goal.pk}-{range_.first}-{range_.last}.csv"'
     currencies = sorted({currency for each in (*series.points, *series.before) for currency in each.revenue})
-    figures = ["conversions", "visits with a conversion", "cancelled", *(f"revenue {each}" for each in currencies)]
+    rates = load_goal_rates(site, goal, range_, series)
+    heads = ["conversions", "visits with a conversion", "cancelled", *(f"revenue {each}" for each in currencies)]
+    figures = [*heads, "converting visitors", as_text(f"visitors {rates.base.words}"), "conversion rate"]
     compared = [f"compared: {head}" for head in ("from", *figures)] if series.before else []
 
-    def cells(point: SeriesPoint) -> list[str | int]:
+    def cells(point: SeriesPoint, period: int) -> list[str | int]:
+        rate = rates.at(point.begin, period)
         return [
             as_stamp(point.begin),
             point.conversions,
             point.visits,
             point.cancellations,
             *write_money(point.revenue, currencies),
+            *write_rate(rate),
         ]
 
     writer = csv.writer(response)
     writer.writerow(["from", *figures, *compared])
     for place, point in enumerate(series.points):
-        writer.writerow(cells(point) + (cells(series.before[place]) if series.before else []))
+        writer.writerow(cells(point, 0) + (cells(series.before[place], 1) if series.before else []))
     return response

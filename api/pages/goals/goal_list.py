@@ -26,6 +26,7 @@ from api.pages.goals.list_query import (
 )
 from api.pages.query_form import read_id
 from api.pages.ranges import Preset, Range, make_control, read_range
+from api.pages.rates import BaseOfRange, ShownRate, load_base
 from api.rules.identifiers import suggest_pattern
 from goals.list_order import GoalOrder, find_goals, load_currencies
 from goals.models import Goal, Tag
@@ -57,6 +58,7 @@ class GoalRow:
     goal: Goal
     figures: GoalFigures  # without visitors
     visitors: int | None  # None unless the column shows them and their conversions are few enough to be read
+    rate: ShownRate | None  # None unless the column shows it
     change: FigureChange | None  # of the conversions to those of the compared period
     headline: GoalSummary | None  # None unless a column needs it
     pattern: str  # of its event's name, if that contains an ID
@@ -80,6 +82,7 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     found = find_goals([site.pk], query.filter, now=now, order=order, after=query.place, limit=PER_PAGE, with_=["tags"])
     largest, has_types = find_facets(site, query.filter.is_archived)
     listed = {tag.name for tag in largest}
+    rows, base = ([], None) if span.trouble else make_rows(site, found.goals, span, query)
     response = show(
         request,
         "pages/goals/list.html",
@@ -88,7 +91,8 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
         order=order,
         control=make_control(span, without_place(request.GET)),
         trouble=span.trouble,
-        rows=[] if span.trouble else make_rows(site, found.goals, span, query),
+        rows=rows,
+        rates=base.sentence if base and rows else "",
         count=found.total,
         first=without_place(request.GET).urlencode() if query.place else "",
         later=with_place(request.GET, found.next) if found.next and not span.trouble else "",
@@ -151,25 +155,33 @@ def find_facets(site: Site, is_archived: bool | None) -> tuple[list[Any], bool]:
     return found, found[0].has_types if found else others.exists()
 
 
-def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQuery) -> list[GoalRow]:
-    """Return goals with their figures. Three queries, three more for columns of all time."""
+def make_rows(
+    site: Site, goals: Sequence[Goal], span: Range, query: GoalListQuery
+) -> tuple[list[GoalRow], BaseOfRange | None]:
+    """Return goals with their figures, and the base of their rates if a column shows these.
+
+    Three queries, three more for columns of all time, and up to three for rates.
+    """
     columns = query.columns
     periods = span.periods if "change" in columns else span.periods[:1]
     figures, *others = load_periods(site.pk, goals, periods, zone=zone_of(site), counts_visitors=False)
     before = others[0] if others else {}
     visitors: Mapping[int, int] = {}
-    if "visitors" in columns:
+    if columns & {"visitors", "rate"}:
         begin, end = periods[0]
         visitors = load_visitors(site.pk, goals, figures, begin=begin, end=end, most_read=MOST_READ)
     headlines: Mapping[int, GoalSummary] = {}
     if columns & OF_SUMMARY:
         headlines = summarise_goals(site.pk, goals, now=query.now)
     patterns = find_patterns(site, goals)
-    return [
+    # After the visitors: a conversion that is committed in between must not make a rate of more than 100 %.
+    base = load_base(site, span) if goals and "rate" in columns else None
+    rows = [
         GoalRow(
             goal,
             figures.get(goal.pk, NO_FIGURES),
             visitors.get(goal.pk),
+            base.show(visitors.get(goal.pk)) if base else None,
             compare(figures[goal.pk].conversions, before[goal.pk].conversions) if goal.pk in before else None,
             headlines.get(goal.pk),
             patterns.get(goal.pk, ""),
@@ -177,6 +189,7 @@ def make_rows(site: Site, goals: Sequence[Goal], span: Range, query: GoalListQue
         )
         for goal in goals
     ]
+    return rows, base
 
 
 def find_patterns(site: Site, goals: Sequence[Goal]) -> dict[int, str]:

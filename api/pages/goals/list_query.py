@@ -62,6 +62,7 @@ DEFAULT_ORDER: Final = GoalOrder("period", is_descending=True)
 COLUMNS: Final = {
     "change": "Change",
     "visitors": "Visitors",
+    "rate": "Rate",
     "revenue": "Revenue",
     "last": "Last conversion",
     "trend": "30 days",
@@ -71,7 +72,7 @@ COLUMNS: Final = {
     "made": "Created by",
     "created": "Created",
 }
-DEFAULT_COLUMNS: Final = ("change", "visitors", "revenue", "last")
+DEFAULT_COLUMNS: Final = ("change", "visitors", "rate", "revenue", "last")
 OF_SUMMARY: Final = frozenset({"trend", "ever", "everVisitors", "everRevenue"})
 # Parameters that mean nothing on another page of the list: its place, and the goals picked.
 PLACES: Final = ("after", "id", "pick", "action")

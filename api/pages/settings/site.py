@@ -1,6 +1,7 @@
 """The settings of a site, which decide how its events are interpreted."""
 
-from typing import Any, Final
+from functools import lru_cache, partial
+from typing import Any, Final, cast
 
 from django import forms
 from django.contrib import messages
@@ -13,19 +14,29 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from api.ingest.provisioning import note_site_changed
+from api.insight.rates import find_base
 from api.models import Role, Site
 from api.models.audit import audit_values, write_audit
 from api.pages.access import show, site_page
 from api.pages.fields import ZoneField, lines_field
+from goals.list_order import GoalOrder, find_goals
+from goals.models import Goal
 from goals.naming import name_goal
+from goals.queries import GoalFilter
+from goals.shown_names import show_goal_name
 
 EXAMPLE: Final = "Clicked on Checkout"
+BY_CONVERSIONS: Final = GoalOrder("conversions", is_descending=True)
+MOST_BASE_GOALS: Final = 100  # to choose from
 LISTS: Final = ("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names")
 PARTS: Final = (
     ("Site", ("name", "time_zone", "first_weekday")),
     (
         "Goals and conversions",
-        ("goal_name_template", "auto_tag", "default_currency", "names_pages_by_title", "audience_events_make_goals"),
+        (
+            *("goal_name_template", "auto_tag", "default_currency", "base_goal_id"),
+            *("names_pages_by_title", "audience_events_make_goals"),
+        ),
     ),
     ("New-goal limit", ("goals_per_10_seconds", "goals_per_hour", "max_waiting_names")),
     ("Event retention", ("keeps_done_days",)),
@@ -66,6 +77,12 @@ def make_field(field: Any, **options: Any) -> Any:
     """Return a form's field, for a list one with a line per item."""
     if field.name == "time_zone":
         return ZoneField(help_text=field.help_text)
+    if field.name == "base_goal_id":
+        help_text = "The conversion rate of a goal is its converting visitors over these. Visitors seen are all with a "
+        help_text += "conversion of any goal."
+        return forms.TypedChoiceField(
+            label="Base goal for rates", required=False, coerce=int, empty_value=None, help_text=help_text
+        )
     return lines_field(field) if isinstance(field, ArrayField) else field.formfield(**options)
 
 
@@ -81,10 +98,24 @@ class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
             self.fields[name].label = label
         for name, text in HELP.items():
             self.fields[name].help_text = text
+        # When they are shown, because a search of settings reads labels alone.
+        base = lru_cache(partial(find_base, self.instance))
+        self.initial["base_goal_id"] = lambda: (goal := base().goal) and goal.pk
+        choices = cast("forms.TypedChoiceField", self.fields["base_goal_id"])
+        choices.choices = lambda: list_base_goals(self.instance, base().goal)
 
     @property
     def parts(self) -> list[tuple[str, list[forms.BoundField]]]:
         return [(title, [self[name] for name in names]) for title, names in PARTS]
+
+
+def list_base_goals(site: Site, base: Goal | None) -> list[tuple[int | str, str]]:
+    """Return the goals to choose a base from: those with most conversions, and the one that is chosen."""
+    found = find_goals([site.pk], GoalFilter(), now=timezone.now(), order=BY_CONVERSIONS, limit=MOST_BASE_GOALS).goals
+    goals = {goal.pk: goal for goal in (*found, *([base] if base else []))}
+    template = site.goal_name_template
+    names = {pk: str(show_goal_name(goal, template=template)) for pk, goal in goals.items()}
+    return [("", "None: all visitors seen"), *sorted(names.items(), key=lambda item: (item[1].casefold(), item[0]))]
 
 
 @site_page()

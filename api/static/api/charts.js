@@ -22,7 +22,8 @@
     const each = parts.series[at];
     const before = parts.series.find((other) => other.role === "before");
     const isRunning = parts.running && place === parts.labels.length - 1;
-    const said = `${each.label}: ${number.format(each.values[place])}`;
+    const value = each.values[place];
+    const said = `${each.label}: ${value === null ? "–" : number.format(value)}${each.rate && value !== null ? " %" : ""}`;
     if (at !== 0) return said;
     if (isRunning) return `${said} so far`;
     return before ? `${said} (${changeOf(each.values[place], before.values[place])})` : said;
@@ -99,6 +100,7 @@
           datasets: series.map((each, at) => ({
             label: each.label,
             data: each.values,
+            yAxisID: each.rate ? "rate" : "y",
             hidden: each.role === "further",
             borderColor: looks[at].colour,
             backgroundColor: looks[at].colour,
@@ -129,6 +131,9 @@
           },
           scales: {
             x: { stacked, grid: { display: false }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
+            ...(series.some((each) => each.rate)
+              ? { rate: { position: "right", display: "auto", beginAtZero: true, grid: { display: false }, ticks: { color: of("--quiet"), callback: (value) => `${number.format(value)} %` } } }
+              : {}),
             y: { stacked, beginAtZero: true, suggestedMax: parts.limit?.value, grid: { color: of("--line") }, ticks: { color: of("--quiet"), precision: 0 } },
           },
         },

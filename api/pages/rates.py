@@ -1,0 +1,96 @@
+"""Conversion rates as pages show them: of how many visitors, and their change in percentage points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from api.http.wording import count_of
+from api.insight.rates import MOST_COUNTED, Rate, RateBase, find_base, load_seen
+from api.models import Site
+from api.pages.change import Card, FigureChange
+from api.pages.ranges import Range
+from api.templatetags.figures import share
+from goals.reports.visitors_seen import SeenVisitors
+from goals.shown_names import show_goal_name
+
+UNCOUNTED: Final = (
+    f"The visitors of this period are being counted. Reload the page in a few seconds. Periods of more than "
+    f"{MOST_COUNTED:,} conversions have no rate."
+)
+LEAST_POINTS: Final = 0.1
+ABOVE_WHOLE: Final = "Above 100 %: more visitors converted this goal than the base goal."
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRate:
+    """A rate in a list with what it is of."""
+
+    text: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class BaseOfRange:
+    """The base of the rates of a page, counted in its range and in the compared period."""
+
+    words: str  # `seen`, after the number of visitors
+    seen: Sequence[SeenVisitors | None]  # None until they are counted
+
+    @property
+    def sentence(self) -> str:
+        """The visitors of whom the rates of the page are a part."""
+        now = self.seen[0] if self.seen else None
+        return UNCOUNTED if now is None else f"Rates are of {count_of(now.visitors, 'visitor')} {self.words}."
+
+    def rate(self, converting: int | None, place: int = 0) -> Rate | None:
+        """Return the rate of these visitors in a period; None if either side is not counted."""
+        seen = self.seen[place] if place < len(self.seen) else None
+        return None if seen is None or converting is None else Rate(converting, seen.visitors)
+
+    def show(self, converting: int | None) -> ShownRate:
+        """Return the rate of these visitors in the range."""
+        rate = self.rate(converting)
+        return ShownRate("–", UNCOUNTED) if rate is None else ShownRate(share(rate.value), self.describe(rate))
+
+    def describe(self, rate: Rate) -> str:
+        """Return both sides of a rate in words, with a warning above 100 %."""
+        sides = f"{rate.converting:,} of {count_of(rate.base, 'visitor')} {self.words}."
+        return f"{sides} {ABOVE_WHOLE}" if rate.converting > rate.base else sides
+
+
+def name_base(site: Site, base: RateBase) -> str:
+    """Return which visitors the base has, in words. Pure."""
+    if base.goal is None:
+        return "seen"
+    return f"who converted {show_goal_name(base.goal, template=site.goal_name_template)}"
+
+
+def load_base(site: Site, range_: Range, *, compares: bool = False, starts: Sequence[datetime] = ()) -> BaseOfRange:
+    """Return the base of a range, and of the compared period if asked for. Two queries at most."""
+    base, periods = find_base(site), range_.periods if compares else range_.periods[:1]
+    return BaseOfRange(name_base(site, base), load_seen(site.pk, base, periods, starts=starts, now=range_.now))
+
+
+def make_rate_card(base: BaseOfRange, converting: Sequence[int]) -> Card:
+    """Return the rate of converting visitors by period, beside that of the compared period if there is one. Pure."""
+    now = base.rate(converting[0])
+    before = base.rate(converting[1], 1) if len(converting) > 1 else None
+    label = "Conversion rate"
+    if now is None:
+        return Card(label, "–", help=UNCOUNTED)
+    if now.value is None or before is None or before.value is None:
+        return Card(label, share(now.value), help=base.describe(now))
+    change = compare_shares(now.value, before.value)
+    return Card(label, share(now.value), share(before.value), change, base.describe(now))
+
+
+def compare_shares(now: float, before: float) -> FigureChange:
+    """Return the change between two rates in percentage points: a change in per cent of per cents misleads. Pure."""
+    if now == before:
+        return FigureChange("no change", "no change")
+    rises = now > before
+    sign, word = ("▲", "up") if rises else ("▼", "down")
+    points = abs(now - before) * 100
+    size = f"{points:,.1f}".removesuffix(".0") if points >= LEAST_POINTS else f"under {LEAST_POINTS}"
+    return FigureChange(f"{sign} {size} points", f"{word} {size} percentage points", "good" if rises else "bad")

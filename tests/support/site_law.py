@@ -132,10 +132,12 @@ def find_place() -> str | None:
     """Return `path:function` of the project's code that sends the statement, or None for a migration."""
     place = None
     for path, function in _list_frames():
-        if "migrations" in Path(path).parts:
+        if "/migrations/" in path:
             return None
         if place is None and (path not in TRANSPORTS or f"{path}:{function}" in ALLOWED_PLACES):
             place = f"{path}:{function}"
+            if place.startswith(tuple(ALLOWED_PLACES)):  # otherwise one of Django's migrations may be further out
+                return place
     return place or "?:?"
 
 
@@ -143,16 +145,25 @@ def _list_frames() -> Iterator[tuple[str, str]]:
     """Yield path and function of the project's frames and of Django's migrations, the innermost first."""
     frame = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.parts[-4:-1] == ("django", "db", "migrations"):
-            yield path.as_posix(), ""
-        elif path.parent.parts[-3:] == ("contrib", "admin", "templatetags") or path.parent.name == "admin":
-            yield "api/pages/tables.py", "render"  # a list of Django's admin is read while its template is rendered
-        elif path.is_relative_to(ROOT) and path != Path(__file__):
-            relative = path.relative_to(ROOT)
-            if relative.parts[0] in PACKAGES or len(relative.parts) == 1:
-                yield relative.as_posix(), frame.f_code.co_qualname.partition(".<locals>")[0]
+        path, function = _find_path(frame.f_code.co_filename)
+        if path:
+            yield path, function or frame.f_code.co_qualname.partition(".<locals>")[0]
         frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+
+
+@cache  # a stack has a hundred frames
+def _find_path(file: str) -> tuple[str, str]:
+    """Return the path of a file from our root, "" for a file to leave out, and a function if all count as one."""
+    path = Path(file)
+    if path.parts[-4:-1] == ("django", "db", "migrations"):
+        return path.as_posix(), "migrate"
+    if path.parent.parts[-3:] == ("contrib", "admin", "templatetags") or path.parent.name == "admin":
+        return "api/pages/tables.py", "render"  # a list of Django's admin is read while its template is rendered
+    if path.is_relative_to(ROOT) and path != Path(__file__):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] in PACKAGES or len(relative.parts) == 1:
+            return relative.as_posix(), ""
+    return "", ""
 
 
 def _record(cursors: type[Any], name: str) -> None:

@@ -28,6 +28,7 @@ class Undo:
 UNDOS: Final[Mapping[str, Undo]] = MappingProxyType(
     {
         edit.KIND: Undo(Role.EDITOR, edit.undo_edit),
+        edit.KIND_OF_LINK: Undo(Role.EDITOR, edit.undo_unbind),
         merge.KIND: Undo(Role.EDITOR, merge.undo_merge),
         tags.KIND: Undo(Role.OWNER, tags.undo_removal),
         views.KIND: Undo(Role.VIEWER, views.undo_removal),

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from api.models import Alert, AuditEntry, GoalView, Membership, Rule
 from goals import catalogue, merging
+from goals.flags.models import FeatureFlag
 from goals.models import Goal, GoalBinding, GoalTag, Tag
 from tests.pages.catalogue import Place
 from tests.support.goal_pages import BASE, make, page_of
@@ -187,6 +188,26 @@ def test_undo__of_a_deleted_alert__keeps_its_secret_out_of_pages_and_log(place: 
     again = Alert.objects.get()
     assert (again.pk, again.secret, again.emails) == (alert.pk, alert.secret, ["a@example.com"])
     assert not AuditEntry.objects.filter(after__icontains=alert.secret).exists()
+
+
+def test_undo__of_an_unlinked_event__links_it_again(world: World, enter: Enter) -> None:
+    goal, editor = make(world, "Buy"), enter("editor")
+    binding = GoalBinding.objects.create(site=world.site, goal=goal, event_type="track", event_name="Order")
+
+    press_undo(editor, editor.post(page_of(goal, f"events/{binding.pk}/unbind/"), {"confirmed": "yes"}))
+
+    again = GoalBinding.objects.get()
+    assert (again.goal, again.event_type, again.event_name) == (goal, "track", "Order")
+
+
+def test_undo__of_a_flag_switched_on__switches_it_off(place: Place, enter: Enter) -> None:
+    editor, flag = enter("editor"), FeatureFlag.objects.get()
+    sent = {"do": "switch", "flag": flag.pk, "environment": "staging"}
+
+    page = press_undo(editor, editor.post(address("settings/flags/change/"), sent))
+
+    assert "Flag “checkout” is off in staging." in page
+    assert FeatureFlag.objects.get().enabled_in == flag.enabled_in
 
 
 def test_undo__of_another_person_or_after_an_hour__does_nothing(place: Place, world: World, enter: Enter) -> None:

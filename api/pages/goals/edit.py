@@ -33,6 +33,7 @@ from goals.shown_names import show_goal_name
 MOST_COUNTED: Final = 10_000  # conversions of a day
 COUNTING: Final = (("False", "once per visit (30-minute gap)"), ("True", "every time"))
 KIND: Final = "goal"  # of what Undo gives back
+KIND_OF_LINK: Final = "link"
 AUDITED: Final = (*catalogue.EDITABLE_FIELDS, "tags")
 
 
@@ -272,8 +273,22 @@ def unbind_event(request: HttpRequest, site: Site, goal_id: int, binding_id: int
         catalogue.unbind_event(binding)
         linked = {"type": binding.event_type, "name": binding.event_name}
         write_audit(request.user, site, f"Unlinked an event of the goal {goal_id}", linked, None)
-    messages.success(request, f"{binding.event_name} unlinked. Its events find their goal by name again.")
+    text = f"{binding.event_name} unlinked. Its events find their goal by name again."
+    say_with_kept(request, site, text, KIND_OF_LINK, {"goal": goal_id, **linked})
     return redirect("pages:goal", site.sitecode, goal_id)
+
+
+def undo_unbind(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Link an event to its goal again. Raises CannotUndoError if another goal has the event now."""
+    goal, event = find_goal(site, values["goal"]), EventName(values["type"], values["name"])
+    if GoalBinding.objects.filter(site=site, event_type=event.type, event_name=event.name).exists():
+        raise CannotUndoError(f"{event.name} is linked to a goal again.")
+    with transaction.atomic():
+        catalogue.bind_event(goal, event, template=site.goal_name_template)
+        linked = {"type": event.type, "name": event.name}
+        write_audit(request.user, site, f"Linked an event to the goal {goal.pk}", None, linked)
+    messages.success(request, f"{event.name} linked again.")
+    return redirect("pages:goal", site.sitecode, goal.pk)
 
 
 def ask_unbind(request: HttpRequest, site: Site, binding: GoalBinding) -> HttpResponseBase:

@@ -13,9 +13,10 @@ from django.views.decorators.http import require_POST
 
 from api.http.wording import count_of
 from api.models import Role, SdkConfiguration, Site
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.json_text import pretty
+from api.pages.undo import say_with_undo
 from api.remote_data import configuration_changes as changes
 from api.remote_data.flag_import import Import, import_file
 from api.remote_data.sdk_segments import find_sdk_segments
@@ -141,6 +142,9 @@ def change_flags(request: HttpRequest, site: Site) -> HttpResponseBase:
             raise Http404
         is_on = environment not in flag.enabled_in
         changes.switch_flag(flag, environment, is_on=is_on, actor=request.user, now=timezone.now())
+        text = f"Flag “{flag.key}” is {'on' if is_on else 'off'} in {environment}."
+        again = [("do", "switch"), ("flag", str(flag.pk)), ("environment", environment)]
+        say_with_undo(request, text, page_of(site, "settings-flags-change"), again)
     return redirect("pages:settings-flags", site.sitecode)
 
 

@@ -120,6 +120,8 @@ class ConditionType:
     most: float | None = None  # the largest threshold; None: without a threshold
     has_source: bool = False
     suffix: str = ""
+    subject: str = ""  # these two make a sentence: when the <subject> <verb> 95 %
+    verb: str = ""
 
 
 def _judge_success(alert: Alert, percent: float, readings: Readings) -> ConditionResult:
@@ -128,10 +130,20 @@ def _judge_success(alert: Alert, percent: float, readings: Readings) -> Conditio
 
 
 CONDITIONS: Final[dict[str, ConditionType]] = {
-    Condition.SUCCESS: ConditionType(_judge_success, unit="%", most=100, has_source=True, suffix=" in 24 hours"),
+    Condition.SUCCESS: ConditionType(
+        _judge_success,
+        unit="%",
+        most=100,
+        has_source=True,
+        suffix=" in 24 hours",
+        subject="success rate",
+        verb="falls below",
+    ),
     Condition.LAG: ConditionType(
         lambda _, seconds, readings: judge_lag(readings.lag, readings.inbox.oldest, seconds=seconds, now=readings.now),
         unit="s",
+        subject="processing time (p95)",
+        verb="exceeds",
         most=7 * 24 * 3600,
     ),
     Condition.SILENCE: ConditionType(
@@ -139,11 +151,15 @@ CONDITIONS: Final[dict[str, ConditionType]] = {
             readings.sources, source_id=alert.source_id, minutes=minutes, now=readings.now
         ),
         unit="min",
+        subject="silence",
+        verb="lasts longer than",
         most=14 * 24 * 60,
         has_source=True,
     ),
     Condition.QUOTA: ConditionType(
-        lambda _alert, _threshold, readings: judge_quota(readings.rooms, sum(readings.inbox.deferred.values()))
+        lambda _alert, _threshold, readings: judge_quota(readings.rooms, sum(readings.inbox.deferred.values())),
+        subject="new-goal limit",
+        verb="is reached",
     ),
 }
 

@@ -1,7 +1,7 @@
 """Changes of alerts by people and programs, each with its audit entry."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ValidationError
@@ -27,7 +27,9 @@ FIELDS: Final = (
     *(channel.column for channel in CHANNELS.values()),
     "is_enabled",
 )
-STATE: Final = ("firing_since", "held_at", "notified_at")  # the worker writes these
+# The worker and those who acknowledge or snooze write these.
+STATE: Final = ("firing_since", "held_at", "notified_at", "acknowledged_at", "snoozed_until")
+SNOOZES: Final = {"1": timedelta(hours=1), "4": timedelta(hours=4), "24": timedelta(hours=24)}  # by hours
 
 
 class TooManyAlertsError(Exception):
@@ -63,11 +65,29 @@ def change_alert(
     forgets = not alert.is_enabled or bool({"condition", "source", "is_enabled"} & set(changed))
     with transaction.atomic():
         if forgets:
-            alert.firing_since = alert.held_at = alert.notified_at = None
+            forget_state(alert)
         alert.save(update_fields=[*FIELDS, *(STATE if forgets else ())])  # the worker writes the state meanwhile
         was, is_now = audit_values(before, read_values(alert))
         if was:
             write_audit(by, alert.site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
+
+
+def forget_state(alert: Alert) -> None:
+    """Let an alert be as if it had never fired. It is not saved."""
+    for name in STATE:
+        setattr(alert, name, None)
+
+
+def silence(alert: Alert, *, for_: timedelta | None, by: "User | AnonymousUser | str", now: datetime) -> bool:
+    """Acknowledge a firing alert, or snooze it for some time. Return False if it does not fire any more."""
+    values = {"snoozed_until": now + for_} if for_ else {"acknowledged_at": now}
+    with transaction.atomic():
+        rows = Alert.objects.filter(site_id=alert.site_id, pk=alert.pk, firing_since__isnull=False)
+        if not rows.update(**values):
+            return False
+        what = f"Snoozed the alert {alert.pk} “{alert}”" if for_ else f"Acknowledged the alert {alert.pk} “{alert}”"
+        write_audit(by, alert.site, what, None, {name: str(value) for name, value in values.items()})
+    return True
 
 
 def delete_alert(alert: Alert, *, by: "User | AnonymousUser | str") -> None:

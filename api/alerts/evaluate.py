@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import structlog
 from django.db import transaction
-from django.db.models import Case, F, TextField, Value, When
+from django.db.models import Case, F, Q, TextField, Value, When
 
 from api.alerts import outbox
 from api.alerts.conditions import CALM, ConditionResult, Readings, check_condition
+from api.alerts.editing import STATE
 from api.models import Alert, AlertDelivery, Site
 
 REMIND: Final = timedelta(hours=24)
@@ -35,6 +36,15 @@ def evaluate(*, now: datetime) -> None:
                 log.exception("alert.failed", alert=alert.pk)
 
 
+def _is_reminder_due(now: datetime) -> Q:
+    """Return the condition on an alert whose snooze is over, or whose last notification is a day old.
+
+    An acknowledged alert has no reminders.
+    """
+    is_due = Q(snoozed_until__lte=now) | Q(snoozed_until=None, notified_at__lte=now - REMIND)
+    return is_due & Q(acknowledged_at=None)
+
+
 def list_watched_sites() -> list[Site]:
     """Return the sites with alerts that are on."""
     return list(Site.objects.filter(pk__in=Alert.objects.filter(is_enabled=True).values("site")).order_by("pk"))
@@ -52,13 +62,11 @@ def update_state(alert: Alert, result: ConditionResult, *, now: datetime) -> Non
             fields |= {"held_at": now}
             if rows.filter(firing_since=None).update(**fields, firing_since=now, notified_at=now):
                 outbox.enqueue(alert, Event.FIRED, result.sentence, since=now, now=now)
-            elif rows.filter(notified_at__lte=now - REMIND).update(**fields, notified_at=now):
+            elif rows.filter(_is_reminder_due(now)).update(**fields, notified_at=now, snoozed_until=None):
                 outbox.enqueue(alert, Event.REMINDER, result.sentence, since=alert.firing_since, now=now)
             else:
                 rows.update(**fields)
-        elif rows.filter(firing_since__isnull=False, held_at__lte=now - CALM).update(
-            **fields, firing_since=None, held_at=None, notified_at=None
-        ):
+        elif rows.filter(firing_since__isnull=False, held_at__lte=now - CALM).update(**fields, **dict.fromkeys(STATE)):
             outbox.enqueue(alert, Event.RESOLVED, result.sentence, since=alert.firing_since, now=now)
         else:
             is_firing = When(firing_since__isnull=False, then=F("finding"))  # keeps what it fires for

@@ -1,6 +1,7 @@
 """Alerts of a site and the notifications that they sent or are about to send."""
 
 import secrets
+from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -58,6 +59,12 @@ class Alert(SiteRow):
     notified_at = models.DateTimeField(
         null=True, editable=False, db_column="told_at", help_text="The last notification that the alert fires."
     )
+    acknowledged_at = models.DateTimeField(
+        null=True, editable=False, help_text="A person takes care of it: no reminders until it resolves."
+    )
+    snoozed_until = models.DateTimeField(
+        null=True, editable=False, help_text="No reminders before this time, and one then if it still fires."
+    )
     finding = models.TextField(
         blank=True,
         editable=False,
@@ -70,6 +77,10 @@ class Alert(SiteRow):
 
     def __str__(self) -> str:
         return self.name
+
+    def is_quiet(self, now: datetime) -> bool:
+        """Return True if a person has acknowledged the alert, or snoozed it beyond now."""
+        return self.acknowledged_at is not None or (self.snoozed_until is not None and self.snoozed_until > now)
 
 
 class AlertDelivery(SiteRow):

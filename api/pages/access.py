@@ -136,7 +136,9 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
         request,
         template,
         {
-            "frame": build_frame(site, list_sites(request) if site else [], path=request.path, may_own=may_own),
+            "frame": build_frame(
+                site, list_sites(request) if site else [], path=request.path, may_own=may_own, now=timezone.now()
+            ),
             "title": title,
             "site": site,
             "zone": timezone.get_current_timezone_name(),

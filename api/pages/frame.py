@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from django.urls import reverse
 
+from api.http.wording import count_of
 from api.models import Alert, Site
 
 MOST_ALERTS: Final = 20
+MOST_COUNTED: Final = 100  # failed events
 
 # Groups of (title, name of the page's URL and of its icon). Those of UNDER belong to the entry above them.
 MENU: Final = (
@@ -37,6 +40,8 @@ class MenuItem:
     is_current: bool
     is_under: bool = False
     key: str = ""  # of the keyboard, after g
+    count: str = ""  # of what needs attention there, and in words
+    count_words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +52,50 @@ class Frame:
     site: Site | None = None
     sites: Sequence[Site] = ()
     alerts: Sequence[Alert] = ()  # that are firing, the oldest first
+    loud: int = 0  # of them, those that are neither acknowledged nor snoozed
     alerts_page: str = ""
 
 
-def build_frame(site: Site | None, sites: Sequence[Site], *, path: str, may_own: bool) -> Frame:
+# One query for both, because every page asks. Without a firing alert it is one row without an id.
+TROUBLE: Final = """
+SELECT a.*, f.failed
+  FROM (SELECT count(*) AS failed FROM (
+          SELECT FROM api_message WHERE site_id = %(site)s AND status = 'failed' LIMIT %(counted)s) AS those) AS f
+  LEFT JOIN api_alert a ON a.site_id = %(site)s AND a.is_enabled AND a.firing_since IS NOT NULL
+ ORDER BY a.firing_since, a.id LIMIT %(most)s
+"""
+
+
+def build_frame(site: Site | None, sites: Sequence[Site], *, path: str, may_own: bool, now: datetime) -> Frame:
     """Return the frame of a page at this path. One query if there is a site."""
     if site is None:
         home = reverse("home")
         return Frame([[MenuItem("Home", "home", home, path == home)]])
-    firing = site.alerts.filter(is_enabled=True, firing_since__isnull=False).order_by("firing_since")
+    rows = list(Alert.objects.raw(TROUBLE, {"site": site.pk, "counted": MOST_COUNTED, "most": MOST_ALERTS}))
+    firing = [alert for alert in rows if alert.pk is not None]
+    loud = sum(not alert.is_quiet(now) for alert in firing)
     # Only owners may open the alerts; Delivery shows their figures to everybody.
     alerts_page = reverse(f"pages:{'settings-alerts' if may_own else 'delivery'}", args=[site.sitecode])
-    return Frame(list_menu(site, path), site, sites, list(firing[:MOST_ALERTS]), alerts_page)
+    menu = list_menu(site, path, loud=loud, failed=rows[0].failed)  # type: ignore[attr-defined]  # of the query
+    return Frame(menu, site, sites, firing, loud, alerts_page)
 
 
-def list_menu(site: Site, path: str) -> list[list[MenuItem]]:
-    """Return the groups of the menu; the entry whose address begins `path` is the current one."""
+def list_menu(site: Site, path: str, *, loud: int, failed: int) -> list[list[MenuItem]]:
+    """Return the groups of the menu; the entry whose address begins `path` is the current one.
+
+    Delivery has the number of alerts that fire, and of failed events.
+    """
+    more = "+" if failed >= MOST_COUNTED else ""
+    words = [count_of(loud, "alert fires", "alerts fire")] if loud else []
+    words += [f"{failed}{more} failed {'event' if failed == 1 else 'events'}"] if failed else []
     home = reverse("pages:home", args=[site.sitecode])
 
     def item(title: str, name: str) -> MenuItem:
         link = reverse(f"pages:{name}", args=[site.sitecode])
         is_current = path == link or (link != home and path.startswith(link))
-        return MenuItem(title, name, link, is_current, name in UNDER, KEYS.get(name, ""))
+        counts = (f"{min(loud + failed, MOST_COUNTED - 1)}{more}", ", ".join(words)) if words else ("", "")
+        return MenuItem(
+            title, name, link, is_current, name in UNDER, KEYS.get(name, ""), *(counts if name == "delivery" else ())
+        )
 
     return [[item(*entry) for entry in group] for group in MENU]

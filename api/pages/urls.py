@@ -150,6 +150,7 @@ urlpatterns = [
     path("<slug:sitecode>/settings/alerts/change/", alerts.change_alerts, name="settings-alerts-change"),
     path("<slug:sitecode>/settings/alerts/new/", alerts.edit_alert, name="settings-alert-new"),
     path("<slug:sitecode>/settings/alerts/<int:alert_id>/", alerts.edit_alert, name="settings-alert"),
+    path("<slug:sitecode>/alerts/<int:alert_id>/quiet/", alerts.quiet_alert, name="alert-quiet"),
     path("<slug:sitecode>/settings/credentials/", credentials.list_credentials, name="settings-credentials"),
     path(
         "<slug:sitecode>/settings/credentials/change/",

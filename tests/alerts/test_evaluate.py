@@ -48,6 +48,39 @@ def settle(world: World) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
+    ("fields", "hours", "expected"),
+    [
+        ({}, 25, ["fired", "reminder"]),
+        ({"acknowledged_at": START}, 25, ["fired"]),
+        ({"snoozed_until": START + timedelta(hours=30)}, 25, ["fired"]),
+        ({"snoozed_until": START + timedelta(hours=4)}, 5, ["fired", "reminder"]),
+    ],
+)
+def test_reminder__of_an_acknowledged_or_snoozed_alert__is_not_sent(
+    settle: Callable[..., None], fields: dict[str, Any], hours: int, expected: list[str]
+) -> None:
+    settle(HOLDS, 0)
+    Alert.objects.update(**fields)
+
+    settle(HOLDS, hours * 60)
+    settle(HOLDS, hours * 60 + 1)
+
+    assert sent_events() == expected
+
+
+def test_alert__acknowledged_and_resolved__fires_again_as_a_new_one(settle: Callable[..., None]) -> None:
+    settle(HOLDS, 0)
+    Alert.objects.update(acknowledged_at=START, snoozed_until=START + timedelta(days=9))
+
+    settle(HOLDS_NOT, 6)
+    alert = Alert.objects.get()
+    settle(HOLDS, 7)
+
+    assert (alert.acknowledged_at, alert.snoozed_until) == (None, None)
+    assert sent_events() == ["fired", "resolved", "fired"]
+
+
+@pytest.mark.parametrize(
     ("findings", "expected"),
     [
         ([], []),

@@ -291,6 +291,7 @@ PAGES: Final[dict[str, Page]] = {
         is_logged=False,
     ),
     "settings-alert": Page(OWNER, OWNER, form={"name": "Quota", "condition": "quota"}, is_logged=False),
+    "alert-quiet": Page(None, EDITOR, form={"do": "1", "next": "/"}, is_logged=False),
     "settings-credentials": Page(OWNER),
     "settings-credentials-change": Page(
         None,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from api.ingest.provisioning import create_site
 from api.models import Alert, Membership, Role
-from api.pages import access
+from api.pages import access, frame
 from api.pages.frame import MENU
+from tests.support.messages import store_received
 from tests.support.pages import Enter, text_of
 from tests.world import SITECODE, START, World
 
@@ -147,7 +150,39 @@ def test_bell__with_alerts_that_fire__counts_them_in_one_query(world: World, ent
     assert "No alert is firing." in quiet
     assert 'aria-label="Alerts, 2 firing"' in shown
     assert "Off<small>" not in shown
-    assert len([query for query in queries if '"api_alert"' in query["sql"]]) == 1
+    assert len([query for query in queries if "api_alert " in query["sql"]]) == 1
+
+
+def test_badges__of_alerts_and_failed_events__leave_out_acknowledged_and_snoozed_ones(
+    world: World, enter: Enter
+) -> None:
+    now = timezone.now()
+    silent: list[dict[str, Any]] = [{"acknowledged_at": now}, {"snoozed_until": now + timedelta(hours=1)}]
+    for fields in ({}, {"snoozed_until": now - timedelta(seconds=1)}, *silent):
+        Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5, firing_since=START, **fields)
+    for _ in range(3):
+        store_received(world.site, status="failed", reason="worker_died", took=1)
+    store_received(world.site, status="rejected", reason="no_identity", took=1)
+
+    response: Any = enter("viewer").get(f"{HOME}goals/")
+    page = text_of(response)
+
+    assert {item.title: item.count for group in response.context["frame"].menu for item in group if item.count} == {
+        "Delivery": "5"
+    }
+    assert "2 alerts fire, 3 failed events" in page
+    assert '<span class="gf-count">2</span>' in page
+    assert "Acknowledge" not in page
+
+
+def test_badge__of_more_failed_events_than_are_counted__says_so(
+    world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame, "MOST_COUNTED", 2)
+    for _ in range(3):
+        store_received(world.site, status="failed", reason="worker_died", took=1)
+
+    assert "2+ failed events" in text_of(enter("viewer").get(f"{HOME}goals/"))
 
 
 def test_template__with_a_chart__loads_what_draws_it() -> None:

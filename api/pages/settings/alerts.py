@@ -1,6 +1,7 @@
 """The alerts of a site: their states, forms, tests, and the history of notifications."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django import forms
@@ -12,16 +13,19 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from api.alerts import editing, outbox, webhook
 from api.alerts.channels import CHANNELS
 from api.alerts.conditions import CONDITIONS, explain
 from api.alerts.editing import describe_condition, read_values
+from api.alerts.history import find_history, limit_of
 from api.http.wording import count_of
 from api.models import Alert, AlertDelivery, Role, Site, make_signing_secret
 from api.models.audit import write_audit
 from api.pages.access import get_in_site, page_of, show, site_page
+from api.pages.charts import Chart, Series
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
 from api.pages.query_form import read_id
@@ -30,6 +34,8 @@ from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
 PAGE: Final = 50
 KIND: Final = "alert"  # of what Undo gives back
 KEPT: Final = ("id", "name", "condition", "threshold", "source_id", "emails", "webhook_url", "secret", "is_enabled")
+UNTIL: Final = {True: "until then", False: "until it resolves"}
+FIRST: Final[dict[str, Any]] = {"condition": Alert.Condition.SUCCESS, "threshold": 95.0}  # of a new alert
 
 
 def make_field(field: Any, **options: Any) -> Any:
@@ -41,13 +47,19 @@ class AlertForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no paramete
         model = Alert
         fields = editing.FIELDS
         formfield_callback = make_field
+        labels = {"emails": "E-mail addresses, one per line", "webhook_url": "Webhook URL"}
+        help_texts = {"threshold": "", "source": ""}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         source: Any = self.fields["source"]
         source.queryset = self.instance.site.sources.order_by("pk")
         source.label_from_instance = lambda row: row.name
-        source.empty_label = "all"
+        source.empty_label = "all sources"
+        condition: Any = self.fields["condition"]
+        condition.choices = [(code, kind.subject) for code, kind in CONDITIONS.items()]
+        preview = {"hx-post": "", "hx-vals": '{"do": "preview"}', "hx-target": "#alert", "hx-select": "#alert"}
+        condition.widget.attrs |= {**preview, "hx-swap": "outerHTML", "hx-trigger": "change", "hx-sync": "closest form"}
 
     def clean_name(self) -> str:
         return " ".join(str(self.cleaned_data["name"]).split())
@@ -192,7 +204,7 @@ def switch(request: HttpRequest, alert: Alert) -> None:
     before = {"is_enabled": alert.is_enabled}
     with transaction.atomic():
         alert.is_enabled = not alert.is_enabled
-        alert.firing_since = alert.held_at = alert.notified_at = None
+        editing.forget_state(alert)
         alert.save(update_fields=["is_enabled", *editing.STATE])
         write_audit(
             request.user,
@@ -206,33 +218,105 @@ def switch(request: HttpRequest, alert: Alert) -> None:
     say_with_undo(request, text, page_of(alert.site, "settings-alerts-change"), again)
 
 
+@site_page(Role.EDITOR)
+@require_POST
+def quiet_alert(request: HttpRequest, site: Site, alert_id: int) -> HttpResponseBase:
+    """Acknowledge a firing alert, or snooze it for the hours that `do` says; then come back to the page `next`."""
+    alert = get_in_site(Alert, site, alert_id)
+    do = request.POST.get("do", "acknowledge")
+    if editing.silence(alert, for_=editing.SNOOZES.get(do), by=request.user, now=timezone.now()):
+        until = f"snoozed for {count_of(int(do), 'hour')}" if do in editing.SNOOZES else "acknowledged"
+        messages.success(request, f"Alert “{alert}” {until}. No reminders {UNTIL[do in editing.SNOOZES]}.")
+    else:
+        messages.info(request, f"Alert “{alert}” is not firing any more.")
+    back = request.POST.get("next", "")
+    is_here = url_has_allowed_host_and_scheme(back, allowed_hosts=None) and back.startswith("/admin/")
+    return redirect(back if is_here else page_of(site, "home"))
+
+
 @site_page(Role.OWNER)
 def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) -> HttpResponseBase:
+    """Show and save the form of an alert, with the last 14 days of its figure. The button `preview` saves nothing."""
     alert = get_in_site(Alert, site, str(alert_id)) if alert_id is not None else None
     before = read_values(alert) if alert else None
-    form = AlertForm(request.POST or None, instance=alert or Alert(site=site))
-    if request.method == "POST" and form.is_valid():
-        edited = form.save(commit=False)
-        try:
-            if before is None:
-                editing.create_alert(edited, by=request.user)
-            else:
-                editing.change_alert(edited, form.changed_data, before=before, by=request.user)
-            messages.success(request, "Alert saved. It is checked every 30 seconds.")
-            return redirect("pages:settings-alerts", site.sitecode)
-        except editing.TooManyAlertsError:
-            form.add_error(None, editing.TOO_MANY)
+    is_preview = request.POST.get("do") == "preview"
+    form = AlertForm(
+        None if is_preview else request.POST or None,
+        instance=alert or Alert(site=site),
+        initial=read_draft(request) if is_preview else {} if alert else FIRST,
+    )
+    if request.method == "POST" and form.is_valid() and save_alert(request, form, before):
+        return redirect("pages:settings-alerts", site.sitecode)
+    condition = str(form["condition"].value() or Alert.Condition.SUCCESS)
+    condition = condition if condition in CONDITIONS else Alert.Condition.SUCCESS
     return show(
         request,
         "pages/settings/alert.html",
-        title=f"Alert “{alert.name}”" if alert else "New alert",
+        title=f"Alert “{before['name']}”" if before else "New alert",
         tab="settings-alerts",
         form=form,
+        kind=CONDITIONS[condition],
+        history=draw_history(site, form, condition),
         alert=alert,
         has_mail=bool(settings.EMAIL_HOST),
         signature=webhook.SIGNATURE,
         status=400 if form.errors else 200,
     )
+
+
+def read_draft(request: HttpRequest) -> dict[str, Any]:
+    """Return what a form says as first values of another one, which then complains of nothing."""
+    return {**request.POST.dict(), "is_enabled": "is_enabled" in request.POST}
+
+
+def save_alert(request: HttpRequest, form: AlertForm, before: dict[str, Any] | None) -> bool:
+    """Save a valid form. Return False if the site has too many alerts."""
+    edited = form.save(commit=False)
+    try:
+        if before is None:
+            editing.create_alert(edited, by=request.user)
+        else:
+            editing.change_alert(edited, form.changed_data, before=before, by=request.user)
+    except editing.TooManyAlertsError:
+        form.add_error(None, editing.TOO_MANY)
+        return False
+    messages.success(request, "Alert saved. It is checked every 30 seconds.")
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChart:
+    """The last 14 days of a condition beside the button that saves it."""
+
+    chart: Chart
+    sentence: str
+    since: datetime | None
+
+
+def draw_history(site: Site, form: AlertForm, condition: str) -> HistoryChart:
+    """Return the last 14 days of the condition of a form, with its threshold if that can be read. One query."""
+    try:
+        threshold = float(form["threshold"].value() or 0)
+    except ValueError:
+        threshold = 0.0
+    source_id = read_id(str(form["source"].value() or "")) if CONDITIONS[condition].has_source else None
+    is_read = 0 < threshold < float("inf")
+    found = find_history(site, condition, threshold if is_read else None, source_id=source_id, now=timezone.now())
+    times = [timezone.localtime(time) for time in found.times]
+    chart = Chart(
+        [f"{time.day} {time:%b %H:%M}" for time in times],
+        [Series(f"{CONDITIONS[condition].subject}, {CONDITIONS[condition].unit or 'an hour'}", found.values)],
+        unit="Hour",
+        type="line",
+        ticks=[f"{time.day} {time:%b}" for time in times],
+        titles=[f"{time:%A}, {time.day} {time:%B}, {time:%H:%M}" for time in times],
+        limit=limit_of(site, condition, threshold if is_read else None),
+    )
+    is_judged = is_read or CONDITIONS[condition].most is None
+    often = {0: "not have fired", 1: "have fired once", 2: "have fired twice"}
+    times_fired = often.get(found.fired, f"have fired {found.fired:,} times")
+    time = f"since {timezone.localtime(found.since):%-d %b}" if found.since else "in the last 14 days"
+    return HistoryChart(chart, f"It would {times_fired} {time}." if is_judged else "", found.since)
 
 
 def describe_addresses(alert: Alert) -> str:

@@ -193,6 +193,7 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   });
   document.addEventListener("gp:renewed", drawAll); // refresh.js
+  document.addEventListener("htmx:afterSettle", drawAll);
   addEventListener("keydown", read);
   addEventListener("click", (event) => {
     const button = event.target.closest("[data-picture]");

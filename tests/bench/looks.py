@@ -21,7 +21,7 @@ from django.urls import URLPattern, resolve, reverse
 from api.digest import goal_changes
 from api.http.credentials import encode_api_key
 from api.ingest.provisioning import create_credential
-from api.models import Alert, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
+from api.models import Alert, Annotation, Credential, Erasure, GoalsChange, Message, Rule, Scope, Site
 from api.pages.ranges import OF_DELIVERY
 from api.pages.tables import TABLES
 from api.pages.urls import urlpatterns
@@ -80,6 +80,7 @@ class Facts:
     alert: Alert
     flag: FeatureFlag
     custom_data: CustomData
+    annotation: Annotation
     erasure: Erasure
     change: GoalsChange  # of all goals
     sources: list[int]
@@ -115,6 +116,7 @@ def find_facts(site: Site) -> Facts:
         alert=site.alerts.order_by("pk")[0],
         flag=FeatureFlag.objects.filter(site=site).order_by("pk")[0],
         custom_data=CustomData.objects.filter(site=site).order_by("pk")[0],
+        annotation=site.annotations.order_by("pk")[0],
         erasure=site.erasures.order_by("pk")[0],
         change=goal_changes.prepare_change(
             site, GoalsChange.Action.DELETE, list(live.values_list("pk", flat=True)), user=users.order_by("pk")[0]
@@ -173,8 +175,10 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
         yield look("goal-conversions", goal.pk, what=f"{size}, deep", before=before, id=facts.conversion.pk)
         yield look("goal-edit", goal.pk, what=size)
         yield look("goal-delete", goal.pk, what=size)
+        yield look("goal-annotate", goal.pk, what=size)
         group = reverse("pages:goal-group", args=[site.sitecode, goal.pk])
         yield Look(f"goal-group {size}", group, allowed=(200, 302))  # a redirect if the name holds no identifier
+    yield look("goal-annotation", facts.usual.pk, facts.annotation.pk)
     yield from people(look, facts)
     yield from events(look, facts)
     yield look("settings-rule", facts.rule.pk)

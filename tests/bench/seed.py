@@ -138,7 +138,7 @@ def equip(site: "Site") -> list[int]:
     """Create the site's sources and return their ids: destination, server, browser and a disabled one."""
     from api.alerts import outbox
     from api.ingest import provisioning
-    from api.models import Alert, AlertDelivery, DuplicateSources, Rule, Source
+    from api.models import Alert, AlertDelivery, Annotation, DuplicateSources, Rule, Source
     from cohorts.models import CustomData
     from goals.flags.models import FeatureFlag
 
@@ -166,6 +166,7 @@ def equip(site: "Site") -> list[int]:
     )
     provisioning.create_credential([site], name="Reports")
     CustomData.objects.create(site=site, index=1, name="plan")
+    Annotation.objects.create(site=site, at=datetime.now(UTC) - timedelta(days=3), text="Release 2", who="ada")
     FeatureFlag.objects.create(site=site, key="checkout", document={"featureKey": "checkout", "rules": []})
     return [destination.pk, server.pk, browser.pk, off.pk]
 

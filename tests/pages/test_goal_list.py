@@ -165,7 +165,7 @@ def test_pages__of_many_goals__cost_few_queries(world: World, goal: Goal, enter:
     with CaptureQueriesContext(connection) as queries:
         text_of(editor.get(address))
 
-    assert len(queries) <= 16, "\n".join(each["sql"][:200] for each in queries)
+    assert len(queries) <= 18, "\n".join(each["sql"][:200] for each in queries)
 
 
 def lines_of(response: Any) -> list[list[str]]:
@@ -204,14 +204,15 @@ def test_export__of_a_list_or_of_those_picked__is_csv_that_runs_nothing(world: W
             "revenue EUR": "1234.5",
             "revenue USD": "-8.000001",
             "last conversion": "2026-11-22T03:00:02Z",
-            **dict(zip(lines[0][17:], ["3", "3", "1234.5", "-8.000001"], strict=True)),
+            **dict(zip(lines[0][17:], ["3", "3", "1234.5", "-8.000001", "3", "1.000000"], strict=True)),
         }
     ]
     assert [line[1] for line in picked[1:]] == ['\'=cmd|"x"']
-    assert (picked[0], picked[1][13:]) == (lines[0], ["0", "", "", "", "0", "0", "", ""])
+    assert (picked[0], picked[1][13:]) == (lines[0], ["0", "", "", "", "0", "0", "", "", "3", "0.000000"])
     days = "2026-11-22 to 2026-11-22"
     assert lines[0][17] == f"conversions, {days}"
-    assert lines[0][18:] == [f"converting visitors, {days}", f"revenue EUR, {days}", f"revenue USD, {days}"]
+    assert lines[0][18:21] == [f"converting visitors, {days}", f"revenue EUR, {days}", f"revenue USD, {days}"]
+    assert lines[0][21:] == [f"visitors seen, {days}", f"conversion rate, {days}"]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,12 @@ def end_of(day: date, zone: tzinfo) -> datetime:
     return start_of(day + timedelta(days=1), zone)
 
 
+def start_of_hour(at: datetime, zone: tzinfo) -> datetime:
+    """Return the time in UTC at which the hour of a time began in a zone. In some, that is at half past in UTC."""
+    local = at.astimezone(zone)
+    return at.astimezone(UTC) - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+
+
 def first_of_week(day: date, first_weekday: int) -> date:
     """Return the first day of the week of a day, if weeks begin with this weekday, 0 for Monday."""
     return day - timedelta(days=(day.weekday() - first_weekday) % 7)

@@ -27,7 +27,7 @@ from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
 from api.rest import idempotency
 from cohorts.own_keys import purge_expired
-from goals import visit_pruning
+from goals import day_zones, visit_pruning
 from goals.catalogue import purge_deleted
 
 DIGEST: Final = "goalpost"  # queues: events never wait behind upkeep
@@ -39,6 +39,7 @@ SCHEDULE: Final = (
     ("follow_links", 1.0, UPKEEP),
     ("keep_segments", 1.0, UPKEEP),
     ("change_goals", 1.0, UPKEEP),
+    ("recount_days", 5.0, UPKEEP),
     ("erase_people", 5.0, UPKEEP),
     ("remove_sites_and_personas", 5.0, UPKEEP),
     ("evaluate_alerts", 30.0, UPKEEP),
@@ -105,6 +106,14 @@ def change_goals() -> None:
     """Continue changes of many goals."""
     with unless_held("change_goals") as until:
         while time.monotonic() < until and goal_changes.run_any_step(now=datetime.now(UTC)):
+            pass
+
+
+@app.task
+def recount_days() -> None:
+    """Continue counting the days of goals in new zones of their sites."""
+    with unless_held("recount_days") as until:
+        while time.monotonic() < until and day_zones.recount_next_of_each():
             pass
 
 

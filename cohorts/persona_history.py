@@ -13,7 +13,7 @@ LIST_DAYS: Final = 28  # of the change in a list
 
 # Facts that change the state of their identity: the one before it may be older than the period.
 CHANGES: Final = """
-SELECT p.id, (f.occurred_at AT TIME ZONE 'UTC')::date AS day,
+SELECT p.id, (f.occurred_at AT TIME ZONE %(zone)s)::date AS day,
        count(*) FILTER (WHERE f.is_member AND NOT f.was_member),
        count(*) FILTER (WHERE NOT f.is_member AND f.was_member), count(*)
   FROM unnest(%(personas)s::bigint[]) AS p (id) CROSS JOIN LATERAL (
@@ -38,7 +38,7 @@ SELECT p.id, (f.occurred_at AT TIME ZONE 'UTC')::date AS day,
 
 @dataclass(frozen=True, slots=True)
 class PersonaChanges:
-    """Entries and exits of identifiers by day in UTC, without days that had none."""
+    """Entries and exits of identifiers by day, without days that had none."""
 
     days: Sequence[tuple[date, int, int]]
     is_complete: bool  # otherwise only the newest were read
@@ -57,16 +57,19 @@ class PersonaChanges:
 
 
 def count_changes(
-    site_id: int, persona_ids: Sequence[int], *, since: datetime, most: int = MOST_IN_LIST
+    site_id: int, persona_ids: Sequence[int], *, since: datetime, zone: str, most: int = MOST_IN_LIST
 ) -> dict[int, PersonaChanges]:
-    """Return the entries and exits of each persona since a time, of its newest `most` facts and one more.
+    """Return the entries and exits of each persona by day of a zone since a time.
 
-    One query, if there are personas.
+    Of its newest `most` facts and one more. One query, if there are personas.
     """
     if not persona_ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(CHANGES, {"site": site_id, "personas": list(persona_ids), "since": since, "most": most + 1})
+        cursor.execute(
+            CHANGES,
+            {"site": site_id, "personas": list(persona_ids), "since": since, "zone": zone, "most": most + 1},
+        )
         rows = cursor.fetchall()
     found = {}
     for persona in persona_ids:

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce
 import names
 from goals.models import Goal
 from goals.queries import GoalFilter, filter_goals, live_goals
-from goals.reports.summaries import month_start
+from goals.reports.summaries import MONTH
 from goals.shown_names import show_name, shown_sort_key
 from goals.sql import read_query
 
@@ -139,7 +139,8 @@ def _rank(
         currency = next(iter(load_currencies(site_ids)), "")
     parameters = {
         "day": order.since or now - timedelta(hours=24),
-        "month": month_start(now),
+        "now": now,
+        "days_before": MONTH - 1,
         "currency": currency,
         "first": order.period[0],
         "last": order.period[1],

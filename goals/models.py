@@ -9,6 +9,7 @@ from django.db.models.functions import TruncDate
 
 import goals.flags.models  # noqa: F401 - Django looks for the tables of a package here
 import names
+import zones
 from goals import visit_models  # noqa: F401 - Django finds models through this module
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
@@ -91,6 +92,8 @@ class Goal(SiteRow):
         related_name="+",
         help_text="The end of the chain of `merged_into`, whose figures hold this goal's too.",
     )
+    # Of its rows in GoalDay. A trigger writes the site's into a new goal, `goals.day_zones` a new one of the site.
+    day_zone = models.CharField(max_length=64, default=zones.DEFAULT, db_default=zones.DEFAULT, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -107,6 +110,8 @@ class Goal(SiteRow):
             # The goals merged into a goal, and the foreign keys when a goal is deleted.
             models.Index(fields=["counts_for"], condition=Q(counts_for__isnull=False), name="goals_goal_counts_for"),
             models.Index(fields=["merged_into"], condition=Q(merged_into__isnull=False), name="goals_goal_merged_into"),
+            # Finds goals whose days are not those of their site.
+            models.Index(fields=["site", "day_zone"], condition=Q(deleted_at__isnull=True), name="goals_goal_day_zone"),
         ]
 
     def __str__(self) -> str:
@@ -267,6 +272,7 @@ class GoalVisitor(SiteRow):
     last_at = models.DateTimeField()
     conversions = models.IntegerField()
     visits = models.IntegerField(help_text="Stretches of conversions with less than 30 minutes between any two.")
+    # No figure is of this day, which is UTC's whatever the goal's are: it narrows the rows that `last_at` is read of.
     last_day = models.GeneratedField(
         expression=TruncDate("last_at", tzinfo=UTC), output_field=models.DateField(), db_persist=True
     )
@@ -288,7 +294,7 @@ class GoalVisitor(SiteRow):
 
 
 class GoalDay(SiteRow):
-    """Part of the totals of a goal and a day of UTC. Each worker adds to a part of its own, so that none waits."""
+    """Part of the totals of a goal and a day of its zone. Each worker adds to a part of its own, so that none waits."""
 
     pk = models.CompositePrimaryKey("site_id", "goal_id", "day", "part")
     site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")

@@ -1,10 +1,9 @@
--- Sums of a goal's conversions by visitor, and with its cancellations by day and in all.
+-- Sums of a goal's conversions by visitor, and with its cancellations in all. recount_days.sql has those by day.
 -- A currency has a row of its own until the last step.
 --
 -- conversions
 WITH hit AS MATERIALIZED (
-    SELECT visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue,
-           coalesce(currency, '') AS currency,
+    SELECT visitor_code, occurred_at, revenue, coalesce(currency, '') AS currency,
            coalesce(occurred_at >= lag(occurred_at) OVER visitor + :visit_gap::interval, true)::int AS visit
       FROM goals_conversion WHERE site_id = :site AND goal_id = :goal
     WINDOW visitor AS (PARTITION BY visitor_code ORDER BY occurred_at)
@@ -17,19 +16,11 @@ WITH hit AS MATERIALIZED (
               FROM hit GROUP BY 1, 2) AS amount
      GROUP BY visitor_code
 ), counted AS MATERIALIZED (
-    SELECT day, currency, count(*) AS conversions, sum(visit) AS visits, 0 AS cancellations, sum(revenue) AS total
-      FROM hit GROUP BY 1, 2
+    SELECT currency, count(*) AS conversions, sum(visit) AS visits, 0 AS cancellations, sum(revenue) AS total
+      FROM hit GROUP BY 1
      UNION ALL
-    SELECT (occurred_at AT TIME ZONE 'UTC')::date, coalesce(currency, ''), 0, 0, count(*), -sum(revenue)
-      FROM goals_cancellation WHERE site_id = :site AND goal_id = :goal GROUP BY 1, 2
-), days AS (
-    INSERT INTO goals_goalday (site_id, goal_id, day, part, conversions, visits, cancellations, revenue)
-    SELECT :site, :goal, day, 0, sum(conversions), sum(visits), sum(cancellations),
-           coalesce(jsonb_object_agg(currency, total::text) FILTER (WHERE total IS NOT NULL), '{}')
-      FROM (SELECT day, currency, sum(conversions) AS conversions, sum(visits) AS visits,
-                   sum(cancellations) AS cancellations, sum(total) AS total
-              FROM counted GROUP BY 1, 2) AS amount
-     GROUP BY day
+    SELECT coalesce(currency, ''), 0, 0, count(*), -sum(revenue)
+      FROM goals_cancellation WHERE site_id = :site AND goal_id = :goal GROUP BY 1
 )
 INSERT INTO goals_goaltotal (site_id, goal_id, part, conversions, visits, visitors, cancellations, revenue)
 SELECT :site, :goal, 0, sum(conversions), sum(visits), (SELECT count(DISTINCT visitor_code) FROM hit),

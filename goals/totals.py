@@ -2,14 +2,16 @@
 
 Days and goals count cancellations by themselves and subtract their revenue. Visitors' totals are of conversions alone.
 
-A transaction writes them last and in one order. First come the rows of visitors, by goal and visitor: their locks keep
-two workers from counting one visitor's visits at a time. Then come the rows of days and goals. Each transaction has
-rows of its own there, so that workers with conversions of one goal on one day do not wait for each other.
+A transaction writes them last and in one order. First it locks the goals, so that their zones stay. Then come the rows
+of visitors, by goal and visitor: their locks keep two workers from counting one visitor's visits at a time. Last come
+the rows of days and goals. Each transaction has rows of its own there, so that workers with conversions of one goal on
+one day do not wait for each other.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from django.db import connection, transaction
@@ -31,8 +33,15 @@ from sessions import LockSpace, lock_lowest_free
 PARTS: Final = 64  # rows of a day and of a goal at most: as many transactions add to them at a time
 
 RECOUNT: Final = read_query("recount")
+RECOUNT_DAYS: Final = read_query("recount_days")
+
+MOMENT_COLUMNS: Final = (
+    *("moment_goals", "moments", "moment_conversions", "moment_visits", "moment_cancellations", "currencies"),
+    "amounts",
+)
 
 Conversions = Mapping[VisitorKey, Sequence[CountedConversion]]
+GoalTime = tuple[int, datetime]  # a goal's id and a time
 
 
 class MovedConversion(NamedTuple):
@@ -60,10 +69,11 @@ def count_conversions(
         return {}
     joined = _group((each.key, each) for each in (*added, *(conversion for conversion, _ in moved)))
     left = _group((before, conversion) for conversion, before in moved)
-    starts = Counter[tuple[int, date]]()
-    old, new = _lock_visitors(site_id, joined, left)
+    starts = Counter[GoalTime]()
+    goals = {goal_id for goal_id, _ in joined.keys() | left.keys()} | {each.key[0] for each in cancelled}
+    old, new = _lock_visitors(site_id, joined, left, goals)
     for key in new:
-        starts.update(_list_days(key, list_visit_starts(conversion.at for conversion in joined[key])))
+        starts.update(_of_goal(key, list_visit_starts(conversion.at for conversion in joined[key])))
     later = {
         key: totals
         for key, totals in old.items()
@@ -73,7 +83,7 @@ def count_conversions(
     for key, totals in later.items():
         # The last old conversion begins the first of these visits, so that it is no new one.
         begun = list_visit_starts([totals.last_at, *(conversion.at for conversion in joined[key])])[1:]
-        starts.update(_list_days(key, begun))
+        starts.update(_of_goal(key, begun))
         changed[key] = change_totals(totals, joined[key], (), visits=len(begun))
     earlier = {key: totals for key, totals in old.items() if key not in later}
     changed |= _change_earlier(site_id, earlier, joined, left, starts)
@@ -85,10 +95,10 @@ def count_conversions(
 
 
 def _lock_visitors(
-    site_id: int, joined: Conversions, left: Conversions
+    site_id: int, joined: Conversions, left: Conversions, goals: Collection[int]
 ) -> tuple[dict[VisitorKey, VisitorTotals], set[VisitorKey]]:
-    """Lock the totals of these visitors, or insert them. Return the old totals, and the keys of the inserted ones."""
-    old = visitor_totals.lock_totals(site_id, joined.keys() | left.keys())
+    """Lock goals and the totals of these visitors, or insert these. Return the old totals, and the inserted keys."""
+    old = visitor_totals.lock_totals(site_id, joined.keys() | left.keys(), goals)
     new = set[VisitorKey]()
     while missing := joined.keys() - old.keys() - new:
         new |= visitor_totals.insert_totals(site_id, {key: sum_conversions(joined[key]) for key in missing})
@@ -102,11 +112,11 @@ def _change_earlier(
     old: Mapping[VisitorKey, VisitorTotals],
     joined: Conversions,
     left: Conversions,
-    starts: Counter[tuple[int, date]],
+    starts: Counter[GoalTime],
 ) -> dict[VisitorKey, VisitorTotals | None]:
     """Return the totals of visitors whose new conversions are not all later; None for no more conversions.
 
-    The days on which visits begin now, and began before, are added to `starts`.
+    The times at which visits begin now, and began before, are added to `starts`.
     """
     neighbours = visitor_totals.load_neighbours(site_id, {key: (joined.get(key, ()), left.get(key, ())) for key in old})
     changed: dict[VisitorKey, VisitorTotals | None] = {}
@@ -115,8 +125,8 @@ def _change_earlier(
         near, came, gone = neighbours.get(key, []), joined.get(key, []), left.get(key, [])
         begun = list_visit_starts([*near, *(conversion.at for conversion in came)])
         before = list_visit_starts([*near, *(conversion.at for conversion in gone)])
-        starts.update(_list_days(key, begun))
-        starts.subtract(_list_days(key, before))
+        starts.update(_of_goal(key, begun))
+        starts.subtract(_of_goal(key, before))
         totals = changed[key] = change_totals(old[key], came, gone, visits=len(begun) - len(before))
         if totals is not None and any(conversion.at in (totals.first_at, totals.last_at) for conversion in gone):
             lost_ends[key] = totals
@@ -132,12 +142,8 @@ def _group(pairs: Iterable[tuple[VisitorKey, CountedConversion]]) -> dict[Visito
     return groups
 
 
-def _day_of(time: datetime) -> date:
-    return time.astimezone(UTC).date()
-
-
-def _list_days(key: VisitorKey, times: Iterable[datetime]) -> list[tuple[int, date]]:
-    return [(key[0], _day_of(at)) for at in times]
+def _of_goal(key: VisitorKey, times: Iterable[datetime]) -> list[GoalTime]:
+    return [(key[0], at) for at in times]
 
 
 # Adds the new revenue of `n` to that of the row `t` by currency.
@@ -149,12 +155,26 @@ SUM_OF_REVENUES: Final = """
                    AS either
              GROUP BY key) AS amount) END
 """
+# PostgreSQL says on which day a moment was, here and wherever days are counted: two lists of zones may differ.
 # No other transaction writes this part at a time, so that rows that no UPDATE finds can be inserted.
 ADD_TO_DAYS_AND_GOALS: Final = f"""
-    WITH day AS MATERIALIZED (
-        SELECT * FROM unnest(%(day_goals)b::bigint[], %(days)b::date[], %(day_conversions)b::int[],
-                             %(day_visits)b::int[], %(day_cancellations)b::int[], %(day_revenue)b::jsonb[])
-                      AS n (goal_id, day, conversions, visits, cancellations, revenue)
+    WITH moment AS MATERIALIZED (
+        SELECT n.goal_id, (n.at AT TIME ZONE g.day_zone)::date AS day, n.conversions, n.visits, n.cancellations,
+               n.currency, n.revenue
+          FROM unnest(%(moment_goals)b::bigint[], %(moments)b::timestamptz[], %(moment_conversions)b::int[],
+                      %(moment_visits)b::int[], %(moment_cancellations)b::int[], %(currencies)b::text[],
+                      %(amounts)b::numeric[])
+               AS n (goal_id, at, conversions, visits, cancellations, currency, revenue)
+          JOIN goals_goal AS g ON g.site_id = %(site)s AND g.id = n.goal_id
+    ), day AS MATERIALIZED (
+        SELECT goal_id, day, sum(conversions) AS conversions, sum(visits) AS visits,
+               sum(cancellations) AS cancellations,
+               coalesce(jsonb_object_agg(currency, total::text) FILTER (WHERE total IS NOT NULL), '{{}}') AS revenue
+          FROM (SELECT goal_id, day, currency, sum(conversions) AS conversions, sum(visits) AS visits,
+                       sum(cancellations) AS cancellations, sum(revenue) AS total
+                  FROM moment GROUP BY goal_id, day, currency) AS amount
+         GROUP BY goal_id, day
+        HAVING sum(conversions) <> 0 OR sum(visits) <> 0 OR sum(cancellations) <> 0
     ), changed_day AS (
         UPDATE goals_goalday AS t
            SET conversions = t.conversions + n.conversions, visits = t.visits + n.visits,
@@ -185,39 +205,48 @@ ADD_TO_DAYS_AND_GOALS: Final = f"""
 """
 
 
+class _Moment(NamedTuple):
+    """Addition of a conversion, a cancellation or the begin of a visit to the day of a time."""
+
+    goal_id: int
+    at: datetime
+    conversions: int
+    visits: int
+    cancellations: int
+    currency: str
+    revenue: Decimal | None
+
+
 def _add_to_days_and_goals(
     site_id: int,
     added: Sequence[CountedConversion],
     cancelled: Sequence[CountedConversion],
-    starts: Mapping[tuple[int, date], int],
+    starts: Mapping[GoalTime, int],
     visitors: Mapping[int, int],
 ) -> None:
     """Add to the rows of one part for days and goals. Two queries, if any total changes."""
-    by_day = defaultdict[tuple[int, date], list[CountedConversion]](list)
+    moments = [
+        _Moment(each.key[0], each.at, number, 0, 1 - number, each.currency or "", each.revenue)
+        for number, conversions in ((1, added), (0, cancelled))
+        for each in conversions
+    ]
+    moments += [_Moment(goal_id, at, 0, more, 0, "", None) for (goal_id, at), more in starts.items() if more]
     by_goal = defaultdict[int, list[CountedConversion]](list)
     for conversion in (*added, *cancelled):
-        goal_id, _ = conversion.key
-        by_day[goal_id, _day_of(conversion.at)].append(conversion)
-        by_goal[goal_id].append(conversion)
-    cancelled_by_day = Counter((each.key[0], _day_of(each.at)) for each in cancelled)
+        by_goal[conversion.key[0]].append(conversion)
     cancelled_by_goal = Counter(each.key[0] for each in cancelled)
     visits = Counter[int]()
     for (goal_id, _), more in starts.items():
         visits[goal_id] += more
-    days = sorted(by_day.keys() | {day for day, more in starts.items() if more})
     goals = sorted(by_goal.keys() | {id_ for counts in (visits, visitors) for id_, more in counts.items() if more})
-    if not days and not goals:
+    if not moments and not goals:
         return
+    columns = list(zip(*moments, strict=True)) or [()] * len(_Moment._fields)
     parameters: dict[str, Any] = {
         "site": site_id,
         # The lowest free one: a day then has no more rows than there are workers.
         "part": lock_lowest_free(LockSpace.GOAL_TOTALS, count=PARTS),
-        "day_goals": [goal_id for goal_id, _ in days],
-        "days": [day for _, day in days],
-        "day_conversions": [len(by_day[day]) - cancelled_by_day[day] for day in days],
-        "day_visits": [starts.get(day, 0) for day in days],
-        "day_cancellations": [cancelled_by_day[day] for day in days],
-        "day_revenue": [write_revenue(sum_revenue(by_day[day])) for day in days],
+        **{name: list(column) for name, column in zip(MOMENT_COLUMNS, columns, strict=True)},
         "goals": goals,
         "conversions": [len(by_goal[goal_id]) - cancelled_by_goal[goal_id] for goal_id in goals],
         "visits": [visits[goal_id] for goal_id in goals],
@@ -239,8 +268,28 @@ def recount_goal(site_id: int, goal_id: int) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         # A digest or a re-keying locks totals later than these tables, so totals cannot change in between.
         cursor.execute("LOCK TABLE goals_cancellation, goals_conversion IN SHARE ROW EXCLUSIVE MODE")
-        for table in ("goals_goalvisitor", "goals_goalday", "goals_goaltotal"):
+        for table in ("goals_goalvisitor", "goals_goaltotal"):
             cursor.execute(f"DELETE FROM {table} WHERE site_id = %s AND goal_id = %s", [site_id, goal_id])
         cursor.execute(RECOUNT, parameters)
         row = cursor.fetchone()
+        recount_days(site_id, goal_id)
     return int(row[0]) if row else 0
+
+
+def recount_days(site_id: int, goal_id: int, *, zone: str | None = None) -> None:
+    """Replace the totals of a goal's days by sums, in another zone if one is given. Call it inside a transaction.
+
+    New conversions of this goal wait until it ends, because `count_conversions` locks their goals: some seconds for a
+    million. It waits for no other lock while it holds this one. Three queries, one more for another zone.
+    """
+    parameters: dict[str, Any] = {"site": site_id, "goal": goal_id, "visit_gap": VISIT_GAP}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT day_zone FROM goals_goal WHERE site_id = %s AND id = %s FOR UPDATE", [site_id, goal_id])
+        for (before,) in cursor.fetchall():
+            cursor.execute("DELETE FROM goals_goalday WHERE site_id = %s AND goal_id = %s", [site_id, goal_id])
+            parameters |= {"zone": zone or before}
+            cursor.execute(RECOUNT_DAYS, parameters)
+            if zone:
+                cursor.execute(
+                    "UPDATE goals_goal SET day_zone = %s WHERE site_id = %s AND id = %s", [zone, site_id, goal_id]
+                )

@@ -83,24 +83,36 @@ UNNESTED: Final = (
 )
 
 
-def lock_totals(site_id: int, keys: Collection[VisitorKey]) -> dict[VisitorKey, VisitorTotals]:
-    """Lock the totals of these visitors that have any, in the order of their keys, and return them. One query.
+LOCK_GOALS: Final = "SELECT id FROM goals_goal WHERE site_id = %b AND id = ANY(%b::bigint[]) ORDER BY id FOR KEY SHARE"
 
-    Each is looked up by itself. For a join with a table without statistics the planner may read it whole for each key.
+
+def lock_totals(
+    site_id: int, keys: Collection[VisitorKey], goal_ids: Collection[int] = ()
+) -> dict[VisitorKey, VisitorTotals]:
+    """Lock goals, then the totals of these visitors that have any, in the order of their keys. Return the totals.
+
+    The lock of a goal keeps its zone of days as it is (goals.day_zones). Of workers that count none waits for another.
+    Each visitor is looked up by itself. For a join with a table without statistics the planner may read it whole for
+    each key. One query.
     """
-    if not keys:
+    if not keys and not goal_ids:
         return {}
     with connection.cursor() as cursor:
+        if not keys:
+            cursor.execute(LOCK_GOALS, [site_id, sorted(goal_ids)])
+            return {}
         cursor.execute(
-            """
+            f"""
+            WITH goal AS MATERIALIZED ({LOCK_GOALS}), locked AS MATERIALIZED (SELECT count(*) AS goals FROM goal)
             SELECT k.goal_id, k.visitor_code, its.*
-              FROM unnest(%b::bigint[], %b::text[]) AS k (goal_id, visitor_code), LATERAL (
+              FROM locked, unnest(%b::bigint[], %b::text[]) AS k (goal_id, visitor_code), LATERAL (
                 SELECT v.conversions, v.visits, v.first_at, v.last_at, v.revenue::text FROM goals_goalvisitor v
                  WHERE v.site_id = %s AND v.goal_id = k.goal_id AND v.visitor_code = k.visitor_code
-                   FOR NO KEY UPDATE
+                   AND locked.goals >= 0
+                   FOR NO KEY UPDATE OF v
               ) AS its
             """,
-            [*_list_keys(sorted(keys)), site_id],
+            [site_id, sorted(goal_ids), *_list_keys(sorted(keys)), site_id],
         )
         return {
             (row[0], row[1]): VisitorTotals(row[2], row[3], row[4], row[5], _parse_revenue(row[6]))

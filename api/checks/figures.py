@@ -9,14 +9,14 @@ from goals.visits import VISIT_GAP
 # Each figure is a row: its goal, its owner (a visitor, a day or the goal itself), and its value as text.
 FIND: Final = f"""
     WITH live AS (
-        SELECT id AS goal_id FROM goals_goal WHERE deleted_at IS NULL AND {of_site("site_id")}
+        SELECT id AS goal_id, day_zone FROM goals_goal WHERE deleted_at IS NULL AND {of_site("site_id")}
     ), hit AS (
-        SELECT goal_id, visitor_code, occurred_at, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue, currency,
+        SELECT goal_id, visitor_code, occurred_at, (occurred_at AT TIME ZONE day_zone)::date AS day, revenue, currency,
                coalesce(occurred_at >= lag(occurred_at) OVER mine + %(visit_gap)s, true)::int AS visit
           FROM goals_conversion JOIN live USING (goal_id)
         WINDOW mine AS (PARTITION BY goal_id, visitor_code ORDER BY occurred_at)
     ), cancelled AS (
-        SELECT goal_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, revenue, currency
+        SELECT goal_id, (occurred_at AT TIME ZONE day_zone)::date AS day, revenue, currency
           FROM goals_cancellation JOIN live USING (goal_id)
     ), counted (goal_id, kind, whose, figures) AS (
         SELECT goal_id, 'visitor', visitor_code,

@@ -1,14 +1,14 @@
 """Days of a site: the only place that says in which zone they begin and end."""
 
-from datetime import UTC, date, datetime, tzinfo
+from datetime import date, datetime, tzinfo
 
 import zones
 from api.models.sites import Site
 
 
-def zone_of(site: Site) -> tzinfo:  # noqa: ARG001 - every site has the days of UTC
+def zone_of(site: Site) -> tzinfo:
     """Return the zone of a site's days."""
-    return UTC
+    return site.zone
 
 
 def day_of(site: Site, at: datetime) -> date:

@@ -7,7 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models
+from django.db import DataError, connection, models, transaction
 
 import zones
 from site_rows import SiteColumn, SiteRow
@@ -20,9 +20,19 @@ def validate_template(template: str) -> None:
 
 
 def validate_time_zone(name: str) -> None:
-    """Raise ValidationError unless a text names a time zone."""
-    if name not in zones.list_zones():
+    """Raise ValidationError unless a text names a time zone, here and in PostgreSQL, which counts days in it."""
+    if name not in zones.list_zones() or not is_zone_of_database(name):
         raise ValidationError("Not a time zone. Write one as Europe/Zurich, or UTC.")
+
+
+def is_zone_of_database(name: str) -> bool:
+    """Return True if PostgreSQL knows a time zone. One query."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT now() AT TIME ZONE %s", [name])
+    except DataError:
+        return False
+    return True
 
 
 def entered_event_names() -> list[str]:
@@ -63,7 +73,8 @@ class Site(models.Model):
         default=zones.DEFAULT,
         db_default=zones.DEFAULT,
         validators=[validate_time_zone],
-        help_text="Times on pages are in this zone, unless a person chose another one.",
+        help_text="Days and weeks of figures are in this zone. A change counts them again in the background. Times on "
+        "pages are in it, too, unless a person chose another one.",
     )
     first_weekday = models.PositiveSmallIntegerField(
         "weeks begin on", choices=Weekday.choices, default=Weekday.MONDAY, db_default=Weekday.MONDAY

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import tzinfo
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final, TypeVar, cast
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -22,6 +22,7 @@ from api.models import Profile, Role, Site
 from api.models.site_days import zone_of
 from api.pages.frame import build_frame
 from api.pages.query_form import LARGEST_ID, read_id
+from goals.day_zones import count_goals_to_recount
 
 MOST_SITES: Final = 100  # in the switcher
 View = Callable[..., HttpResponseBase]
@@ -143,6 +144,7 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
             "site": site,
             "zone": timezone.get_current_timezone_name(),
             "day_zone": zones.name_of(zone_of(site)) if site else "",
+            "goals_to_recount": partial(count_goals_to_recount, site.pk, site.time_zone) if site else 0,
             "may_edit": may(request, Role.EDITOR),
             "may_own": may_own,
             **context,

@@ -13,7 +13,7 @@ from api.insight import site_status
 from api.insight.delivery import Lag, measure_lag
 from api.insight.site_status import InboxState, QuotaHeadroom, SourceState
 from api.models import Role, Site
-from api.models.site_days import day_of, zone_of
+from api.models.site_days import day_of
 from api.pages.access import may, show, site_page
 from api.pages.attention import list_needs
 from api.pages.change import Card, FigureChange, compare, make_card, make_revenue_card
@@ -59,7 +59,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
     sources, came = site_status.received_by_source(site, now=now)
     inbox = site_status.count_inbox(site)
     line_since = day_of(site, now) - timedelta(days=LINE_DAYS - 1)
-    seen = load_site_periods(site.pk, range_.periods, line_since=line_since, zone=zone_of(site))
+    seen = load_site_periods(site.pk, range_.periods, line_since=line_since, zone=site.time_zone)
     goal_ids = [each.goal_id for each in (*seen.top, *seen.movers)]
     problems = site_status.find_problems(site, now=now, goal_ids=goal_ids)
     rooms = site_status.measure_headroom(site, now=now)
@@ -75,6 +75,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         movers=list_goals(seen.movers, problems.goals, range_),
         delivery=make_delivery(site, sources, came, inbox, now=now),
         rooms=rooms,
+        goals_to_recount=seen.goals_of_other_zones,
         short=[room for room in rooms if is_short(room)],
         is_new=not came,
     )

@@ -16,7 +16,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
 from api.models import Site
-from api.models.site_days import day_of, end_of_day, start_of_day
+from api.models.site_days import day_of, end_of_day, start_of_day, zone_of
 from api.pages.query_form import FIRST_DAY, DayField, QueryForm
 from api.pages.spans import find_trouble
 from goals.reports.series import SeriesStep
@@ -277,7 +277,9 @@ def resolve_range(
     period = _make_period(site, first, until, now=now)
     if chosen in SHORT:
         length, step = SHORT[chosen]
-        begin = now - (now - datetime.min.replace(tzinfo=now.tzinfo)) % step + step - length
+        # Hours of the zone begin at half past in some. Between them the clock is never changed.
+        clock = now.astimezone(zone_of(site)).replace(tzinfo=None)
+        begin = now - (clock - datetime.min) % step + step - length  # noqa: DTZ901 - of the clock
         period = Period(day_of(site, begin), today, begin, now, begin + length)
     chart_step = SeriesStep(form.values["step"] or _step_of(chosen, period))
     compared = None if trouble else _compared(site, chosen, compare, period)

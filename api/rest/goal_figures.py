@@ -14,7 +14,6 @@ from rest_framework.views import APIView
 
 from api.insight.rates import Rate, RateBase, find_base, load_seen
 from api.models import Site
-from api.models.site_days import zone_of
 from api.rest.goals import find_goal
 from api.rest.reading import Query
 from api.rest.schema import answers
@@ -91,7 +90,7 @@ class FiguresOfGoal(APIView):
         query = PeriodQuery.read(request)
         goal = find_goal(request, goal_id, follows_merge=True)
         begin, end = query["begin"], query["end"]
-        figures = load_period(goal.site_id, [goal], begin=begin, end=end, zone=zone_of(goal.site))[goal.pk]
+        figures = load_period(goal.site_id, [goal], begin=begin, end=end)[goal.pk]
         base, counted = load_base(goal.site, query)
         shaped = GoalFiguresShape(
             {

@@ -51,7 +51,7 @@ class Personas(APIView):
         sizes, is_complete = members.sizes(site.pk) if page else ({}, True)
         seen = queries.load_first_and_last_events(site.pk, [persona.pk for persona in page])
         since = timezone.now() - timedelta(days=LIST_DAYS)
-        changes = count_changes(site.pk, [persona.pk for persona in page], since=since)
+        changes = count_changes(site.pk, [persona.pk for persona in page], since=since, zone=site.time_zone)
         shaped = [
             {
                 "changes": changes[persona.pk],

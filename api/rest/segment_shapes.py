@@ -187,7 +187,7 @@ class SegmentMembersShape(serializers.Serializer[Any]):
 
 @extend_schema_serializer(component_name="SegmentDay")
 class SegmentDayShape(serializers.Serializer[ChangesOfDay]):
-    """Entries and exits on a day in UTC. A change of the conditions counts as neither."""
+    """Entries and exits on a day of the site's time zone. A change of the conditions counts as neither."""
 
     day = serializers.DateField()
     entered = serializers.IntegerField()

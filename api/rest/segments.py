@@ -18,6 +18,7 @@ from rest_framework.viewsets import ViewSet
 from api.events.refusal import Refusal
 from api.insight import segments
 from api.models import TokenScope
+from api.models.site_days import day_of, start_of_day
 from api.remote_data import segment_changes
 from api.remote_data.sdk_segments import explain_withheld
 from api.remote_data.segment_changes import WrongConditionsError, describe_fault
@@ -196,11 +197,12 @@ class SegmentHistory(APIView):
         responses=answers(200, SegmentDayShape(many=True), 400, 404),
     )
     def get(self, request: Request, segment_id: int) -> Response:
-        """Count the entries and exits of each day, today included. Days without any are left out."""
+        """Count the entries and exits of each day in the site's zone, today included. Days without any are left out."""
         query = HistoryQuery.read(request)
-        midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-        since = midnight - timedelta(days=query["days"] - 1)
-        days = listing.count_changes(find_segment(request, segment_id), since=since)
+        segment = find_segment(request, segment_id)
+        first = day_of(segment.site, timezone.now()) - timedelta(days=query["days"] - 1)
+        since = start_of_day(segment.site, first)
+        days = listing.count_changes(segment, since=since, zone=segment.site.time_zone)
         return Response([SegmentDayShape(day).data for day in days])
 
 

@@ -61,7 +61,7 @@ class NewSite(serializers.Serializer[Any]):
         source="time_zone",
         required=False,
         validators=[validate_time_zone],
-        help_text="Name of a time zone, such as Europe/Zurich. Default: UTC.",
+        help_text="Name of the time zone in which days of figures begin, such as Europe/Zurich. Default: UTC.",
     )
 
 

@@ -53,7 +53,7 @@ class EntryOrExit:
 
 @dataclass(frozen=True, slots=True)
 class ChangesOfDay:
-    """The number of entries and exits on a day in UTC."""
+    """The number of entries and exits on a day."""
 
     day: date
     entered: int
@@ -186,15 +186,15 @@ def list_changes(
         ]
 
 
-def count_changes(segment: Segment, *, since: datetime, most: int = MOST_CHANGES) -> list[ChangesOfDay]:
-    """Return the entries and exits by day in UTC since a time, in order; days without any are left out. One query.
+def count_changes(segment: Segment, *, since: datetime, zone: str, most: int = MOST_CHANGES) -> list[ChangesOfDay]:
+    """Return the entries and exits by day of a zone since a time, in order; days without any are left out. One query.
 
     The newest `most` are counted. A day that has older ones is left out, with all days before it.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT (at AT TIME ZONE 'UTC')::date AS day, count(*) FILTER (WHERE is_member),
+            SELECT (at AT TIME ZONE %(zone)b)::date AS day, count(*) FILTER (WHERE is_member),
                    count(*) FILTER (WHERE NOT is_member)
               FROM (
                 SELECT at, is_member FROM cohorts_segmentchange
@@ -203,7 +203,7 @@ def count_changes(segment: Segment, *, since: datetime, most: int = MOST_CHANGES
               ) AS newest
              GROUP BY day ORDER BY day
             """,
-            {"site": segment.site_id, "segment": segment.pk, "since": since, "most": most},
+            {"site": segment.site_id, "segment": segment.pk, "since": since, "zone": zone, "most": most},
         )
         days = [ChangesOfDay(*row) for row in cursor.fetchall()]
     return days if sum(each.entered + each.left for each in days) <= most else days[1:]

@@ -2,18 +2,29 @@
 --
 -- place of the period, key of the group, conversions, visits that began, revenue by currency, cancellations
 WITH member AS MATERIALIZED (
-    SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
+    SELECT key, goal_id, g.day_zone AS zone, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
-), period AS (
-    SELECT place, since, until, first_day, day_after
-      FROM unnest(:places::int[], :sinces::timestamptz[], :untils::timestamptz[], :first_days::date[],
-                  :days_after::date[]) AS period (place, since, until, first_day, day_after)
-), stretch AS (  -- edges without whole days; the period of several goals, because their visits do not add up
-    SELECT edge.place, edge.since, edge.until, member.key, member.goal_id, member.is_of_several, true AS counts
-      FROM unnest(:edge_places::int[], :edge_begins::timestamptz[], :edge_ends::timestamptz[])
-           AS edge (place, since, until), member
+      JOIN goals_goal AS g ON g.site_id = :site AND g.id = member.goal_id
+), asked AS (
+    SELECT place, since, until
+      FROM unnest(:places::int[], :sinces::timestamptz[], :untils::timestamptz[]) AS asked (place, since, until)
+), period AS MATERIALIZED (  -- with the whole days of each zone; it is within one day if day_after is before first_day
+    SELECT asked.place, asked.since, asked.until, zone.name AS zone, day.first_day, day.day_after
+      FROM asked CROSS JOIN (SELECT DISTINCT zone FROM member) AS zone (name),
+           LATERAL (SELECT (asked.since AT TIME ZONE zone.name)::date AS day) AS begun,
+           LATERAL (SELECT begun.day + (goalpost_day_start(begun.day, zone.name) < asked.since)::int AS first_day,
+                           (asked.until AT TIME ZONE zone.name)::date AS day_after) AS day
+), edge AS (  -- the stretches of a period that are no whole days
+    SELECT place, zone, since, least(goalpost_day_start(first_day, zone), until) AS until FROM period
      UNION ALL
-    SELECT place, since, until, key, goal_id, true, false FROM member, period WHERE is_of_several
+    SELECT place, zone, goalpost_day_start(day_after, zone), until FROM period WHERE day_after >= first_day
+), stretch AS (  -- edges; the period of several goals, because their visits do not add up
+    SELECT edge.place, edge.since, edge.until, member.key, member.goal_id, member.is_of_several, true AS counts
+      FROM edge JOIN member ON member.zone = edge.zone
+     WHERE edge.since < edge.until
+     UNION ALL
+    SELECT asked.place, asked.since, asked.until, member.key, member.goal_id, true, false
+      FROM member, asked WHERE member.is_of_several
 ), hit AS MATERIALIZED (
     SELECT stretch.place, stretch.key, c.occurred_at, c.revenue, c.currency, stretch.since, stretch.counts,
            (stretch.is_of_several <> stretch.counts
@@ -36,7 +47,8 @@ WITH member AS MATERIALIZED (
      WHERE stretch.counts
 ), day AS MATERIALIZED (
     SELECT period.place, member.key, member.is_of_several, d.conversions, d.visits, d.cancellations, d.revenue
-      FROM period CROSS JOIN member
+      FROM period
+      JOIN member ON member.zone = period.zone
       JOIN goals_goalday AS d
         ON d.site_id = :site AND d.goal_id = member.goal_id AND d.day >= period.first_day AND d.day < period.day_after
 ), part AS (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -11,7 +11,6 @@ from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
-from zones import day_of, start_of
 
 PERIOD_SUMS: Final = read_query("reports/period_sums")
 PERIOD_VISITORS: Final = read_query("reports/period_visitors")
@@ -29,28 +28,19 @@ class PeriodRow(NamedTuple):
     cancellations: int
 
 
-class WholeDays(NamedTuple):
-    """The whole days of a period, and the stretches before and after them."""
-
-    first: date
-    after: date
-    edges: Sequence[tuple[datetime, datetime]]
-
-
 def load_period(
     site_id: int,
     goals: Sequence[Goal],
     *,
     begin: datetime,
     end: datetime | None,
-    zone: tzinfo = UTC,
     counts_visitors: bool = True,
 ) -> dict[int, GoalFigures]:
     """Return the figures of each of these goals of a site from `begin` until before `end`, by its id.
 
     As `load_periods` does for several.
     """
-    (figures,) = load_periods(site_id, goals, [(begin, end)], zone=zone, counts_visitors=counts_visitors)
+    (figures,) = load_periods(site_id, goals, [(begin, end)], counts_visitors=counts_visitors)
     return figures
 
 
@@ -59,21 +49,20 @@ def load_periods(
     goals: Sequence[Goal],
     periods: Sequence[tuple[datetime, datetime | None]],
     *,
-    zone: tzinfo = UTC,
     counts_visitors: bool = True,
 ) -> list[dict[int, GoalFigures]]:
     """Return the figures of each of these goals of a site by its id, for each period from a time until before another.
 
-    The end is None if a period runs: then it includes everything since its begin. `zone` is that of the kept days. Two
-    queries, one without visitors, and one more if some periods run and others are over; one more for goals that
-    `queries.live_goals` did not give. Visitors of a period that is over are counted from its conversions, as are the
-    visits of goals that others are merged into.
+    The end is None if a period runs: then it includes everything since its begin. Two queries, one without visitors,
+    and one more if some periods run and others are over; one more for goals that `queries.live_goals` did not give.
+    Visitors of a period that is over are counted from its conversions, as are the visits of goals that others are
+    merged into. Whole days are read by the zone of each goal.
     """
     members = load_member_ids(site_id, goals)
     found = [dict.fromkeys(members, GoalFigures()) for _ in periods]
     if not goals or not periods:
         return found
-    for place, figures in _load_sums(site_id, members, periods, zone):
+    for place, figures in _load_sums(site_id, members, periods):
         found[place] |= figures
     if counts_visitors:
         for place, key, visitors in _count_visitors(site_id, members, periods):
@@ -121,22 +110,9 @@ def _count_visitors(
 
 
 def _load_sums(
-    site_id: int,
-    members: Mapping[int, Sequence[int]],
-    periods: Sequence[tuple[datetime, datetime | None]],
-    zone: tzinfo,
+    site_id: int, members: Mapping[int, Sequence[int]], periods: Sequence[tuple[datetime, datetime | None]]
 ) -> Iterator[tuple[int, dict[int, GoalFigures]]]:
-    days = [split_days(begin, end, zone) for begin, end in periods]
-    edges = [(place, *edge) for place, each in enumerate(days) for edge in each.edges]
-    parameters = _members_of(site_id, members) | _times_of(periods, range(len(periods)))
-    parameters |= {
-        "first_days": [each.first for each in days],
-        "days_after": [each.after for each in days],
-        "edge_places": [place for place, _, _ in edges],
-        "edge_begins": [since for _, since, _ in edges],
-        "edge_ends": [until for _, _, until in edges],
-        "visit_gap": VISIT_GAP,
-    }
+    parameters = _members_of(site_id, members) | _times_of(periods, range(len(periods))) | {"visit_gap": VISIT_GAP}
     for row in map(PeriodRow._make, _fetch(PERIOD_SUMS, parameters)):
         revenue = parse_revenue(row.revenue)
         figures = GoalFigures(int(row.conversions), int(row.visits), 0, revenue, int(row.cancellations))
@@ -157,22 +133,6 @@ def _times_of(periods: Sequence[tuple[datetime, datetime | None]], places: Seque
         "sinces": [periods[place][0] for place in places],
         "untils": [periods[place][1] or datetime.max.replace(tzinfo=UTC) for place in places],
     }
-
-
-def split_days(begin: datetime, end: datetime | None, zone: tzinfo) -> WholeDays:
-    """Return the whole days of a zone in a period, and what is left of it. Pure."""
-    first = day_of(begin, zone)
-    if start_of(first, zone) < begin:
-        first += timedelta(days=1)
-    if end is None:
-        after = date.max
-        edges = [(begin, start_of(first, zone))]
-    else:
-        after = day_of(end, zone)
-        if after < first:
-            return WholeDays(first, first, [(begin, end)])
-        edges = [(begin, start_of(first, zone)), (start_of(after, zone), end)]
-    return WholeDays(first, after, [(since, until) for since, until in edges if since < until])
 
 
 def _fetch(query: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

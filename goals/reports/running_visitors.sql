@@ -1,4 +1,4 @@
--- Converting visitors of groups of goals since some times, from the kept totals of visitors.
+-- Converting visitors of groups of goals since some times, from the kept totals of visitors. `last_day` is of UTC.
 --
 -- place of the period, key of the group, visitors
 WITH member AS MATERIALIZED (

@@ -1,7 +1,7 @@
-"""Series of a goal: conversions, visits, cancellations and revenue by hour, day or week of UTC."""
+"""Series of a goal: conversions, visits, cancellations and revenue by hour, day or week of a zone."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,9 +11,11 @@ from goals.models import Goal
 from goals.reports.figures import Revenue, load_member_ids, parse_revenue
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
-from zones import first_of_week
+from zones import day_of, first_of_week, name_of, start_of, start_of_hour
 
 MOST_POINTS: Final = 2_000  # of a series
+HOUR: Final = timedelta(hours=1)
+MOMENT: Final = timedelta(microseconds=1)
 
 SERIES_OF_DAYS: Final = read_query("reports/series_of_days")
 SERIES_OF_HOURS: Final = read_query("reports/series_of_hours")
@@ -25,11 +27,7 @@ class SeriesStep(StrEnum):
     WEEK = "week"
 
 
-LENGTHS: Final = {
-    SeriesStep.HOUR: timedelta(hours=1),
-    SeriesStep.DAY: timedelta(days=1),
-    SeriesStep.WEEK: timedelta(weeks=1),
-}
+DAYS: Final = {SeriesStep.DAY: 1, SeriesStep.WEEK: 7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +46,16 @@ class SeriesPoint:
 
 
 def load_series(
-    goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep, first_weekday: int = 0
+    goal: Goal, *, begin: datetime, end: datetime, step: SeriesStep, zone: tzinfo, first_weekday: int = 0
 ) -> list[SeriesPoint]:
     """Return the steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
-    Weeks begin on `first_weekday`, 0 for Monday. They count no day outside of the period.
-    Raises ValueError for more than MOST_POINTS. Two queries. They read the kept totals of days; the conversions for
-    hours; the time of every conversion, too, if others are merged into the goal.
+    Days are those of the zone. Weeks begin on `first_weekday`, 0 for Monday. They count no day outside of the period.
+    Raises ValueError for more than MOST_POINTS. Two queries. They read the kept totals of days. For hours
+    they read the conversions, as for a goal whose days are kept in another zone. If others are merged into the goal,
+    they read the time of every conversion, too.
     """
-    starts = list_step_starts(begin, end, step, first_weekday=first_weekday)
+    starts = list_step_starts(begin, end, step, zone=zone, first_weekday=first_weekday)
     if not starts:
         return []
     members = load_member_ids(goal.site_id, [goal])[goal.pk]
@@ -64,34 +63,44 @@ def load_series(
         "site": goal.site_id,
         "goals": members,
         "is_of_several": len(members) > 1,
-        "step": step,
-        "length": LENGTHS[step],
         "start": starts[0],
         "since": starts[0],
-        "until": starts[-1] + LENGTHS[step],
+        "until": starts[-1] + HOUR,
         "visit_gap": VISIT_GAP,
     }
-    if step == SeriesStep.WEEK:
-        days = list_step_starts(begin, end, SeriesStep.DAY)
-        parameters |= {"since": days[0], "until": days[-1] + LENGTHS[SeriesStep.DAY]}
+    if step != SeriesStep.HOUR:
+        first, after = day_of(begin, zone), day_of(end - MOMENT, zone) + timedelta(days=1)
+        parameters |= {"zone": name_of(zone), "days": DAYS[step], "start": day_of(starts[0], zone)}
+        parameters |= {"first_day": first, "since": start_of(first, zone)}
+        parameters |= {"day_after": after, "until": start_of(after, zone)}
     with connection.cursor() as cursor:
         cursor.execute(SERIES_OF_HOURS if step == SeriesStep.HOUR else SERIES_OF_DAYS, parameters)
-        points = {
-            start: SeriesPoint(start, int(conversions), int(visits), parse_revenue(revenue), int(cancellations))
-            for start, conversions, visits, revenue, cancellations in cursor.fetchall()
-        }
+        points = {}
+        for at, conversions, visits, revenue, cancellations in cursor.fetchall():
+            start = at if step == SeriesStep.HOUR else start_of(at, zone)
+            points[start] = SeriesPoint(
+                start, int(conversions), int(visits), parse_revenue(revenue), int(cancellations)
+            )
     return [points.get(start, SeriesPoint(start)) for start in starts]
 
 
-def list_step_starts(begin: datetime, end: datetime, step: SeriesStep, *, first_weekday: int = 0) -> list[datetime]:
-    """Return when the steps of a series begin. Pure. Raises ValueError for more than MOST_POINTS."""
-    start = begin.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    if step != SeriesStep.HOUR:
-        start = start.replace(hour=0)
+def list_step_starts(
+    begin: datetime, end: datetime, step: SeriesStep, *, zone: tzinfo, first_weekday: int = 0
+) -> list[datetime]:
+    """Return when the steps of a series begin, in UTC. Pure. Raises ValueError for more than MOST_POINTS."""
+    if end <= begin:
+        return []
+    if step == SeriesStep.HOUR:
+        start = start_of_hour(begin, zone)  # the next ones in UTC, because the zone may have an hour twice
+        return [start + HOUR * number for number in range(_count(-((start - end) // HOUR)))]
+    first, last = day_of(begin, zone), day_of(end - MOMENT, zone)
     if step == SeriesStep.WEEK:
-        start -= start.date() - first_of_week(start.date(), first_weekday)
-    length = LENGTHS[step]
-    count = max(0, -((start - end) // length))
-    if count > MOST_POINTS:
-        raise ValueError(f"{count} points; {MOST_POINTS} are the most")
-    return [start + length * number for number in range(count)]
+        first = first_of_week(first, first_weekday)
+    length = timedelta(days=DAYS[step])
+    return [start_of(first + length * number, zone) for number in range(_count((last - first) // length + 1))]
+
+
+def _count(points: int) -> int:
+    if points > MOST_POINTS:
+        raise ValueError(f"{points} points; {MOST_POINTS} are the most")
+    return points

@@ -2,8 +2,8 @@
 --
 -- begin of the step, conversions, visits that began, revenue by currency, cancellations
 WITH part AS (
-    SELECT date_trunc(:step, occurred_at, 'UTC') AS begin, currency, sum(1 - cancelled) AS conversions, 0 AS visits,
-           sum(cancelled) AS cancellations, sum(revenue) AS revenue
+    SELECT date_bin('1 hour', occurred_at, :start::timestamptz) AS begin, currency, sum(1 - cancelled) AS conversions,
+           0 AS visits, sum(cancelled) AS cancellations, sum(revenue) AS revenue
       FROM (SELECT occurred_at, currency, revenue, 0 AS cancelled FROM goals_conversion
              WHERE site_id = :site AND goal_id = ANY(:goals) AND occurred_at >= :since AND occurred_at < :until
              UNION ALL
@@ -12,7 +12,7 @@ WITH part AS (
            AS either
      GROUP BY 1, currency
      UNION ALL
-    SELECT date_trunc(:step, occurred_at, 'UTC'), NULL, 0, sum(visit), 0, NULL
+    SELECT date_bin('1 hour', occurred_at, :start::timestamptz), NULL, 0, sum(visit), 0, NULL
       FROM (SELECT c.occurred_at,
                    coalesce(c.occurred_at >= lag(c.occurred_at) OVER visitor + :visit_gap::interval, true)::int AS visit
               FROM unnest(:goals::bigint[]) AS member (id)

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
 from goals.reports.figures import Revenue, parse_revenue
-from goals.reports.periods import split_days
 from goals.sql import read_query
 
 MOST_READ: Final = 100_000  # conversions of a period whose visitors are counted: some 100 ms
@@ -44,6 +43,7 @@ class SitePeriods:
     days: Mapping[date, int]  # conversions of each day that has any
     top: Sequence[GoalMovement]  # the largest goals
     movers: Sequence[GoalMovement]  # others that changed most
+    goals_of_other_zones: int  # with kept days of other zones than the one asked for
 
 
 class SitePeriodsRow(NamedTuple):
@@ -54,7 +54,7 @@ class SitePeriodsRow(NamedTuple):
     visitors: int | None
     day: date | None
     key: int | None
-    conversions: int
+    conversions: int  # of the kind `other zone`: goals
     before: int | None
     revenue: str | None  # JSON
 
@@ -64,27 +64,20 @@ def load_site_periods(
     periods: Sequence[tuple[datetime, datetime | None]],
     *,
     line_since: date,
-    zone: tzinfo = UTC,
+    zone: str,
 ) -> SitePeriods:
     """Return a site's conversions in one or two periods, and by day since `line_since`.
 
-    A period is from a time until before another, which is None if it runs. `zone` is that of the kept days. A merged
-    goal counts for its target. One query: it reads the kept days of all goals, and of what is no whole day the
+    A period is from a time until before another, which is None if it runs. A merged goal counts for its target. One
+    query: it reads the kept days of all goals, and of what is no whole day the
     conversions. Visitors of up to MOST_READ conversions are counted from these.
     """
-    days = [split_days(begin, end, zone) for begin, end in periods]
-    edges = [(number, *edge) for number, each in enumerate(days, 1) for edge in each.edges]
     parameters: dict[str, Any] = {
         "site": site_id,
-        "first_days": [each.first for each in days],
-        "days_after": [each.after for each in days],
         "sinces": [begin for begin, _ in periods],
         "untils": [end or datetime.max.replace(tzinfo=UTC) for _, end in periods],
-        "edge_periods": [number for number, _, _ in edges],
-        "edge_begins": [since for _, since, _ in edges],
-        "edge_ends": [until for _, _, until in edges],
-        "earliest": min(line_since, *(each.first for each in days)),
         "line_since": line_since,
+        "zone": zone,
         "most_read": MOST_READ,
         "top": TOP,
         "movers": MOVERS if len(periods) > 1 else 0,
@@ -93,9 +86,14 @@ def load_site_periods(
         cursor.execute(SITE_PERIODS, parameters)
         rows = [SitePeriodsRow(*row) for row in cursor.fetchall()]
     totals = sorted((row for row in rows if row.kind == "period"), key=lambda row: row.period or 0)
-    changes = {kind: [row for row in rows if row.kind == kind] for kind in ("top", "mover")}
+
+    def list_movements(kind: str) -> list[GoalMovement]:
+        return [GoalMovement(row.key or 0, row.conversions, row.before or 0) for row in rows if row.kind == kind]
+
     return SitePeriods(
         [SiteTotal(row.conversions, row.visitors, parse_revenue(row.revenue)) for row in totals],
         {row.day: row.conversions for row in rows if row.day is not None},
-        *([GoalMovement(row.key or 0, row.conversions, row.before or 0) for row in changes[kind]] for kind in changes),
+        list_movements("top"),
+        list_movements("mover"),
+        next(row.conversions for row in rows if row.kind == "other zone"),
     )

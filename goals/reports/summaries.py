@@ -1,12 +1,13 @@
 """Summaries of goals: figures of the last 24 hours, of the last 30 days and since ever, from the kept totals.
 
-A visit counts at the time of its first conversion. Days are of UTC; a month is today and the 29 days before it.
+A visit counts at the time of its first conversion. A month is today and the 29 days before it, as the
+zone of the goal has them.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -15,6 +16,7 @@ from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
+from zones import day_of, find_zone
 
 MONTH: Final = 30  # days
 NO_FIGURES: Final = GoalFigures()
@@ -101,19 +103,18 @@ def summarise_goals(site_id: int, goals: Sequence[Goal], *, now: datetime) -> di
     if not goals:
         return {}
     members = load_member_ids(site_id, goals)
-    month = month_start(now)
     # The longest time last: a conversion that is committed meanwhile is never in the shorter one alone.
     last_days = _load_last_day(site_id, members, since=now - timedelta(hours=24))
-    days = _load_days(site_id, members, month=month)
-    totals = _load_totals(site_id, members, month=month)
-    _unite(site_id, members, days, totals, month=month)
+    days = _load_days(site_id, members, now=now)
+    totals = _load_totals(site_id, members, now=now)
+    _unite(site_id, members, days, totals, now=now)
     return {
         goal.pk: GoalSummary(
             last_days.get(goal.pk, NO_FIGURES),
             _sum_month(totals[goal.pk], days[goal.pk]),
             _read_figures(totals[goal.pk]),
             totals[goal.pk].last_at,
-            _list_daily(goal, days[goal.pk], month),
+            _list_daily(goal, days[goal.pk], month_start(now, find_zone(goal.day_zone))),
         )
         for goal in goals
     }
@@ -126,9 +127,9 @@ def load_figures(site_id: int, groups: Groups) -> dict[int, GoalFigures]:
     """
     if not groups:
         return {}
-    today = datetime.now(UTC).date()
-    totals = _load_totals(site_id, groups, month=today)
-    _unite(site_id, groups, defaultdict(dict), totals, month=today)
+    now = datetime.now(UTC)
+    totals = _load_totals(site_id, groups, now=now)
+    _unite(site_id, groups, defaultdict(dict), totals, now=now)
     return {key: _read_figures(row) for key, row in totals.items()}
 
 
@@ -143,9 +144,9 @@ def sum_totals(site_id: int, goal_ids: Sequence[int]) -> GoalFigures:
     return GoalFigures(int(conversions or 0), revenue=parse_revenue(revenue), cancellations=int(cancellations or 0))
 
 
-def month_start(now: datetime) -> date:
-    """Return the first of the last 30 days."""
-    return now.astimezone(UTC).date() - timedelta(days=MONTH - 1)
+def month_start(now: datetime, zone: tzinfo) -> date:
+    """Return the first of the last 30 days of a zone."""
+    return day_of(now, zone) - timedelta(days=MONTH - 1)
 
 
 Days = dict[int, dict[date, DayRow]]  # by key and day
@@ -161,19 +162,19 @@ def _load_last_day(site_id: int, groups: Groups, *, since: datetime) -> dict[int
     }
 
 
-def _load_days(site_id: int, groups: Groups, *, month: date) -> Days:
+def _load_days(site_id: int, groups: Groups, *, now: datetime) -> Days:
     days: Days = defaultdict(dict)
-    for row in map(DayRow._make, _fetch(DAYS, site_id, groups, month=month)):
+    for row in map(DayRow._make, _fetch(DAYS, site_id, groups, now=now, days_before=MONTH - 1)):
         days[row.key][row.day] = row
     return days
 
 
-def _load_totals(site_id: int, groups: Groups, *, month: date) -> dict[int, TotalsRow]:
-    rows = _fetch(TOTALS, site_id, groups, month=month)
+def _load_totals(site_id: int, groups: Groups, *, now: datetime) -> dict[int, TotalsRow]:
+    rows = _fetch(TOTALS, site_id, groups, now=now, days_before=MONTH - 1)
     return {row.key: row for row in map(TotalsRow._make, rows)}
 
 
-def _unite(site_id: int, groups: Groups, days: Days, totals: dict[int, TotalsRow], *, month: date) -> None:
+def _unite(site_id: int, groups: Groups, days: Days, totals: dict[int, TotalsRow], *, now: datetime) -> None:
     """Replace visits and visitors of groups of several goals by those of their conversions. Two queries, if any."""
     several = {key: ids for key, ids in groups.items() if len(ids) > 1}
     if not several:
@@ -181,7 +182,7 @@ def _unite(site_id: int, groups: Groups, days: Days, totals: dict[int, TotalsRow
     visits = defaultdict[int, dict[date, int]](dict)
     for visits_row in map(UnitedVisitsRow._make, _fetch(UNITED_VISITS, site_id, several, visit_gap=VISIT_GAP)):
         visits[visits_row.key][visits_row.day] = visits_row.visits
-    rows = map(UnitedVisitorsRow._make, _fetch(UNITED_VISITORS, site_id, several, month=month))
+    rows = map(UnitedVisitorsRow._make, _fetch(UNITED_VISITORS, site_id, several, now=now, days_before=MONTH - 1))
     visitors = {row.key: row for row in rows}
     for key in several:
         row = visitors.get(key, UnitedVisitorsRow(key, 0, 0))

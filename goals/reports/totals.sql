@@ -3,8 +3,11 @@
 -- key of the group, conversions, visits, visitors, revenue by currency; cancellations; visitors and revenue of the
 -- month; last time
 WITH member AS MATERIALIZED (
-    SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several
+    SELECT key, goal_id, count(*) OVER (PARTITION BY key) > 1 AS is_of_several, month.day AS month,
+           goalpost_day_start(month.day, g.day_zone) AS month_begin
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
+      JOIN goals_goal AS g ON g.site_id = :site AND g.id = member.goal_id,
+           LATERAL (SELECT (:now::timestamptz AT TIME ZONE g.day_zone)::date - :days_before::int AS day) AS month
 ), total AS (
     SELECT key, sum(conversions) AS conversions, sum(visits) AS visits, sum(visitors) AS visitors,
            sum(cancellations) AS cancellations
@@ -24,7 +27,7 @@ WITH member AS MATERIALIZED (
               FROM member
               JOIN goals_goalday AS d ON d.site_id = :site AND d.goal_id = member.goal_id,
                    jsonb_each_text(d.revenue) AS item
-             WHERE d.day >= :month
+             WHERE d.day >= member.month
              GROUP BY member.key, item.key) AS amount
      GROUP BY key
 ), visitor AS (  -- of one goal each: several goals share visitors, see united_visitors.sql
@@ -32,7 +35,8 @@ WITH member AS MATERIALIZED (
       FROM member
       JOIN LATERAL (
         SELECT count(*) AS visitors FROM goals_goalvisitor AS v
-         WHERE NOT member.is_of_several AND v.site_id = :site AND v.goal_id = member.goal_id AND v.last_day >= :month
+         WHERE NOT member.is_of_several AND v.site_id = :site AND v.goal_id = member.goal_id
+               AND v.last_day >= (member.month_begin AT TIME ZONE 'UTC')::date AND v.last_at >= member.month_begin
       ) AS of_month ON true
       LEFT JOIN LATERAL (
         SELECT c.occurred_at AS last_at FROM goals_conversion AS c

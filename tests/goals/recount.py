@@ -8,7 +8,8 @@ from typing import Any
 
 from django.db import connection
 
-from goals.models import Cancellation, Conversion
+from goals.models import Cancellation, Conversion, Goal
+from zones import day_of, find_zone
 
 HALF = timedelta(minutes=30)
 
@@ -29,20 +30,22 @@ def recount() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
     times = defaultdict[tuple[int, str], list[datetime]](list)
     money = defaultdict[Any, Counter[str]](Counter)
     days = Counter[tuple[int, date]]()
+    zones = {goal.pk: find_zone(goal.day_zone) for goal in Goal.objects.all()}
     for each in Conversion.objects.filter(goal__deleted_at=None):
         times[each.goal_id, each.visitor_code].append(each.occurred_at)
-        days[each.goal_id, each.occurred_at.date()] += 1
+        day = day_of(each.occurred_at, zones[each.goal_id])
+        days[each.goal_id, day] += 1
         if each.revenue is not None:
-            for key in ((each.goal_id, each.visitor_code), (each.goal_id, each.occurred_at.date()), each.goal_id):
+            for key in ((each.goal_id, each.visitor_code), (each.goal_id, day), each.goal_id):
                 money[key][str(each.currency)] += each.revenue  # type: ignore[assignment]  # a Decimal
     cancelled = Counter[Any]()
     for taken in Cancellation.objects.filter(goal__deleted_at=None):
-        for key in ((taken.goal_id, taken.occurred_at.date()), taken.goal_id):
+        for key in ((taken.goal_id, day_of(taken.occurred_at, zones[taken.goal_id])), taken.goal_id):
             cancelled[key] += 1
             if taken.revenue is not None:
                 money[key][str(taken.currency)] -= taken.revenue  # type: ignore[assignment]  # a Decimal
     visits = {key: visits_of(its) for key, its in times.items()}
-    begun = Counter((goal_id, at.date()) for (goal_id, _), starts in visits.items() for at in starts)
+    begun = Counter((goal_id, day_of(at, zones[goal_id])) for (goal_id, _), starts in visits.items() for at in starts)
     goals = {goal_id for goal_id, _ in times} | {key for key in cancelled if isinstance(key, int)}
     return (
         {key: (len(its), len(visits[key]), min(its), max(its), exact(money[key])) for key, its in times.items()},

@@ -1,6 +1,6 @@
 """Cancelled conversions in every figure of goals."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -41,7 +41,7 @@ def goal(world: World) -> Goal:
 
 @pytest.mark.parametrize("step", [SeriesStep.DAY, SeriesStep.HOUR])
 def test_series__of_a_goal_with_cancellations__subtracts_each_at_its_time(goal: Goal, step: SeriesStep) -> None:
-    points = load_series(goal, begin=START - 2 * DAY, end=NOW, step=step)
+    points = load_series(goal, begin=START - 2 * DAY, end=NOW, step=step, zone=UTC)
 
     seen = [(point.conversions, point.cancellations, point.revenue["USD"]) for point in points if point.revenue]
     assert seen == [(1, 0, Decimal(10)), (0, 1, Decimal(-4)), (1, 1, Decimal(2))]
@@ -49,7 +49,7 @@ def test_series__of_a_goal_with_cancellations__subtracts_each_at_its_time(goal: 
 
 def test_figures__of_a_goal_with_cancellations__agree_with_its_series(goal: Goal) -> None:
     summary = summarise_goals(goal.site_id, [goal], now=NOW)[goal.pk]
-    (week,) = load_series(goal, begin=START - 2 * DAY, end=START + timedelta(hours=1), step=SeriesStep.WEEK)
+    (week,) = load_series(goal, begin=START - 2 * DAY, end=START + timedelta(hours=1), step=SeriesStep.WEEK, zone=UTC)
 
     day, month, ever = summary.last_24_hours, summary.last_30_days, summary.ever
     assert (day.conversions, day.visits, day.visitors, day.cancellations) == (1, 1, 1, 1)

@@ -61,7 +61,7 @@ def test_merge__of_overlapping_goals__counts_the_union_and_is_undone(
     )
     assert figures[3] == after.ever
     for step in SeriesStep:
-        points = load_series(b, begin=START - timedelta(days=3), end=NOW, step=step)
+        points = load_series(b, begin=START - timedelta(days=3), end=NOW, step=step, zone=UTC)
         assert sum(point.conversions for point in points) == 6
         assert sum(point.visits for point in points) == 4
     assert [part.value for part in load_breakdown(b, BreakdownField.PROPERTY, path=["of"]).parts] == ["B", "A"]

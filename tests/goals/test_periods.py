@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -11,7 +10,7 @@ from api.models import Message
 from goals import merging
 from goals.models import Cancellation, Conversion, Goal
 from goals.reports.figures import GoalFigures
-from goals.reports.periods import load_period, load_periods, split_days
+from goals.reports.periods import load_period, load_periods
 from tests.goals.recount import visits_of
 from tests.support.sdk import conversion, post_lines
 from tests.world import START, World
@@ -105,18 +104,6 @@ def test_period__without_visitors__reads_none(goals: list[Goal]) -> None:
 
     assert [figures.visitors for figures in found.values()] == [0, 0]
     assert load_period(goals[0].site_id, [], begin=START, end=None) == {}
-
-
-def test_days__of_a_period_in_a_zone__are_those_that_it_holds_whole() -> None:
-    zurich = ZoneInfo("Europe/Zurich")
-    begin = datetime(2026, 10, 24, 0, 0, tzinfo=zurich)
-    end = datetime(2026, 10, 26, 6, 0, tzinfo=zurich)
-
-    days = split_days(begin, end, zurich)
-
-    assert (str(days.first), str(days.after)) == ("2026-10-24", "2026-10-26")
-    assert days.edges == [(datetime(2026, 10, 26, tzinfo=zurich), end)]
-    assert split_days(begin + HOUR, begin + 2 * HOUR, zurich).edges == [(begin + HOUR, begin + 2 * HOUR)]
 
 
 def test_periods__at_once__are_those_one_by_one(goals: list[Goal]) -> None:

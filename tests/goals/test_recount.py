@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -19,23 +19,35 @@ from hypothesis import strategies as st
 from api.erasure import erase
 from api.ingest.provisioning import create_site
 from api.models import Message
-from goals import catalogue, merging
+from goals import catalogue, day_zones, merging
 from goals.models import Cancellation, Conversion, Goal
 from goals.reports.breakdown import BreakdownField, load_breakdown
 from goals.reports.figures import GoalFigures
+from goals.reports.periods import load_period
 from goals.reports.series import SeriesPoint, SeriesStep, load_series
 from goals.reports.summaries import GoalSummary, load_figures, summarise_goals
 from tests.goals.recount import assert_exact, visits_of
 from tests.support.erasures import finish_erasures
 from tests.support.sdk import conversion, post_lines
 from tests.world import START, World
+from zones import day_of, start_of
 
 EXAMPLES = int(os.environ.get("HISTORY_EXAMPLES", "25"))
 NOW = START + timedelta(hours=3)
+DAY = timedelta(days=1)
 NAMES, USERS, CODES = ("A", "B", "C"), ("u1", "u2"), ("v1", "v2")
 
+ZONES = ("UTC", "Europe/Zurich", "Asia/Kolkata", "America/Havana")
+# In Zurich and in Havana, where midnight comes twice.
+CLOCKS_PUT_BACK = (datetime(2026, 10, 25, 0, 40, tzinfo=UTC), datetime(2026, 11, 1, 4, 30, tzinfo=UTC))
+
 # Where a visit ends and another begins; over midnight; yesterday; and before the last 30 days.
-minutes = st.sampled_from([0, 10, 29, 30, 31, 59, 60, -170, -185, -1_440, -60 * 24 * 40])
+minutes = st.sampled_from(
+    [
+        *(0, 10, 29, 30, 31, 59, 60, -170, -185, -1_440, -60 * 24 * 40, -245, -260, 15 * 60 + 20),
+        *(int((at - START).total_seconds() // 60) + more for at in CLOCKS_PUT_BACK for more in (0, 25, 60)),
+    ]
+)
 hits = st.fixed_dictionaries(
     {"event": st.sampled_from(NAMES), "minute": minutes, "userId": st.sampled_from(USERS)},
     optional={
@@ -56,6 +68,8 @@ steps = st.one_of(
     st.tuples(st.just("delete"), st.sampled_from(NAMES), st.booleans()),
     st.tuples(st.just("replay")),
     st.tuples(st.just("erase"), st.sampled_from(USERS + CODES)),
+    st.tuples(st.just("zone"), st.sampled_from(ZONES)),
+    st.tuples(st.just("recount")),
 )
 
 
@@ -71,7 +85,7 @@ def event_of(shop: World, hit: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def take(shop: World, step: tuple[Any, ...]) -> None:
+def take(shop: World, step: tuple[Any, ...]) -> None:  # noqa: C901 - a case each
     """One step of a history; a merge that makes no sense is none."""
     goals = {goal.name[-1]: goal for goal in Goal.objects.filter(site=shop.site, deleted_at=None)}
     match step:
@@ -93,6 +107,10 @@ def take(shop: World, step: tuple[Any, ...]) -> None:
             catalogue.delete_goal(goals[name], now=datetime.now(UTC))
             while is_purged and catalogue.purge_deleted():
                 pass
+        case "zone", zone:
+            shop.change_site(time_zone=zone)
+        case ("recount",):
+            day_zones.recount_next_of_each()
         case ("replay",):
             Message.objects.filter(site=shop.site).update(status="pending", reason="", digested_at=None)
         case "erase", id_:
@@ -138,8 +156,38 @@ def slow_figures(rows: list[Conversion], cancelled: list[Cancellation], since: d
     )
 
 
+def assert_periods_are_right(shop: World) -> None:
+    """Periods and series are exact, whatever the zones in which days are kept."""
+    zone = shop.site.zone
+    live = list(Goal.objects.filter(site=shop.site, deleted_at=None).order_by("id"))
+    for goal in [goal for goal in live if goal.merged_into_id is None]:
+        members = [each for each in live if end_of(each, live) == goal]
+        rows, taken = (
+            list(Conversion.objects.filter(goal__in=members)),
+            list(Cancellation.objects.filter(goal__in=members)),
+        )
+        begin = start_of(date(2026, 10, 24), zone)
+        for since in (begin, *CLOCKS_PUT_BACK):
+            found = load_period(goal.site_id, [goal], begin=since, end=None)[goal.pk]
+            assert found == slow_figures(rows, taken, since)
+        end = begin + timedelta(days=31)
+        for step in (SeriesStep.DAY, SeriesStep.WEEK):
+            points = load_series(goal, begin=begin, end=end, step=step, zone=zone)
+            starts = [*(max(begin, point.begin) for point in points), end + timedelta(days=7)]
+            ever = [slow_figures(rows, taken, at) for at in starts]
+            assert [count_of(point) for point in points] == [
+                tuple(one - other for one, other in zip(count_of(each), count_of(later), strict=True))
+                for each, later in pairwise(ever)
+            ]
+
+
 def assert_reports_are_right(shop: World) -> None:
-    month = datetime(2026, 10, 24, tzinfo=UTC)
+    assert_periods_are_right(shop)
+    while day_zones.recount_next_of_each():
+        assert_exact()
+    assert_periods_are_right(shop)
+    zone = shop.site.zone
+    month = start_of(day_of(NOW, zone) - timedelta(days=29), zone)
     live = list(Goal.objects.filter(site=shop.site, deleted_at=None).order_by("id"))
     shown = [goal for goal in live if goal.merged_into_id is None]
     heads = summarise_goals(shown[0].site_id, shown, now=NOW)
@@ -154,19 +202,10 @@ def assert_reports_are_right(shop: World) -> None:
             max((row.occurred_at for row in rows), default=None),
             line=(),
         )
-        begin, end = month, month + timedelta(days=30)
-        for step in (SeriesStep.DAY, SeriesStep.WEEK):
-            points = load_series(goal, begin=begin, end=end, step=step)
-            starts = [*(max(begin, point.begin) for point in points), end + timedelta(days=7)]
-            ever = [slow_figures(rows, taken, at) for at in starts]
-            assert [count_of(point) for point in points] == [
-                tuple(one - other for one, other in zip(count_of(each), count_of(later), strict=True))
-                for each, later in pairwise(ever)
-            ]
-            if step == SeriesStep.DAY:
-                assert heads[goal.pk].line == tuple(point.headline(goal) for point in points)
-        hours = load_series(goal, begin=NOW - timedelta(days=2), end=NOW, step=SeriesStep.HOUR)
-        recent = slow_figures(rows, taken, NOW - timedelta(days=2))
+        points = load_series(goal, begin=month, end=NOW, step=SeriesStep.DAY, zone=zone)
+        assert heads[goal.pk].line == tuple(point.headline(goal) for point in points)
+        hours = load_series(goal, begin=NOW - timedelta(days=2), end=NOW + DAY, step=SeriesStep.HOUR, zone=zone)
+        recent = slow_figures(rows, taken, hours[0].begin)
         assert tuple(map(sum, zip(*map(count_of, hours), strict=True))) == count_of(recent)
         parts = load_breakdown(goal, BreakdownField.CURRENCY).parts
         assert {part.value: part.conversions for part in parts} == Counter(row.currency for row in rows)
@@ -187,13 +226,18 @@ def end_of(goal: Goal, live: list[Goal]) -> Goal:
 
 @pytest.mark.promise("N-06", "N-09", "I-09", "K-18")
 @settings(derandomize="HISTORY_EXAMPLES" not in os.environ, max_examples=EXAMPLES)
-@given(history=st.lists(steps, min_size=4, max_size=14))
-@example(history=[("merge", "A", "B"), ("send", [MEANWHILE]), ("merge", "B", "C"), ("unmerge", 1), ("replay",)])
+@given(history=st.lists(steps, min_size=4, max_size=14), zone=st.sampled_from(ZONES))
 @example(
-    history=[("merge", "A", "B"), ("merge", "B", "C"), ("send", [MEANWHILE]), ("unmerge", 0), ("delete", "C", True)]
+    history=[("merge", "A", "B"), ("send", [MEANWHILE]), ("merge", "B", "C"), ("unmerge", 1), ("replay",)], zone="UTC"
 )
-def test_figures__after_any_history__are_those_of_a_recount(world: World, history: list[tuple[Any, ...]]) -> None:
-    shop = replace(world, site=create_site(name="Random"))
+@example(
+    zone="Asia/Kolkata",
+    history=[("merge", "A", "B"), ("merge", "B", "C"), ("send", [MEANWHILE]), ("unmerge", 0), ("delete", "C", True)],
+)
+def test_figures__after_any_history__are_those_of_a_recount(
+    world: World, history: list[tuple[Any, ...]], zone: str
+) -> None:
+    shop = replace(world, site=create_site(name="Random", time_zone=zone))
     world.credential.sites.add(shop.site)
     shop.change_site(goals_per_10_seconds=50)
     try:

@@ -1,6 +1,6 @@
 """The figures of goals, from conversions that a small world makes."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -61,9 +61,9 @@ def test_headline__of_a_goal_where_every_conversion_counts__has_their_line(goal:
 
 def test_series__by_step__has_every_step(goal: Goal) -> None:
     begin, end = START - timedelta(days=2), START + timedelta(minutes=61)
-    hours = load_series(goal, begin=START - timedelta(hours=1), end=end, step=SeriesStep.HOUR)
-    days = load_series(goal, begin=begin, end=end, step=SeriesStep.DAY)
-    weeks = load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK)
+    hours = load_series(goal, begin=START - timedelta(hours=1), end=end, step=SeriesStep.HOUR, zone=UTC)
+    days = load_series(goal, begin=begin, end=end, step=SeriesStep.DAY, zone=UTC)
+    weeks = load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK, zone=UTC)
 
     assert hours == [
         SeriesPoint(START - timedelta(hours=1)),
@@ -76,12 +76,12 @@ def test_series__by_step__has_every_step(goal: Goal) -> None:
         (22, 4, 3),
     ]
     assert [(point.begin.day, point.conversions, point.visits) for point in weeks] == [(16, 5, 4)]
-    sundays = load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK, first_weekday=6)
+    sundays = load_series(goal, begin=begin, end=end, step=SeriesStep.WEEK, zone=UTC, first_weekday=6)
     assert [(point.begin.day, point.conversions, point.visits) for point in sundays] == [(15, 1, 1), (22, 4, 3)]
-    (cut,) = load_series(goal, begin=START - timedelta(days=1), end=end, step=SeriesStep.WEEK)
+    (cut,) = load_series(goal, begin=START - timedelta(days=1), end=end, step=SeriesStep.WEEK, zone=UTC)
     assert (cut.begin.day, cut.conversions, cut.visits) == (16, 4, 3)  # without the day before
     with pytest.raises(ValueError, match="points"):
-        load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR)
+        load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR, zone=UTC)
 
 
 def test_breakdown__by_property__has_the_largest_parts_and_the_rest(

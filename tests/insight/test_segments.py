@@ -106,12 +106,12 @@ def test_changes__of_people__are_listed_and_counted_by_day(world: World, monkeyp
 
     assert {(each.value, each.has_entered) for each in newest} == {("u0", False), ("u1", True)}
     assert {(each.value, each.has_entered) for each in older} == {("u0", True), ("u2", True), ("u4", True)}
-    days = listing.count_changes(segment, since=START)
+    days = listing.count_changes(segment, since=START, zone="UTC")
     assert [(f"{each.day}", each.entered, each.left) for each in days] == [("2026-11-22", 3, 0), ("2026-11-23", 1, 1)]
-    assert len(listing.count_changes(segment, since=START + timedelta(hours=1))) == 1
+    assert len(listing.count_changes(segment, since=START + timedelta(hours=1), zone="UTC")) == 1
     entered_and_left = sum(day.entered + day.left for day in days)
-    assert listing.count_changes(segment, since=START, most=entered_and_left) == days
-    assert listing.count_changes(segment, since=START, most=entered_and_left - 1) == days[1:]
+    assert listing.count_changes(segment, since=START, zone="UTC", most=entered_and_left) == days
+    assert listing.count_changes(segment, since=START, zone="UTC", most=entered_and_left - 1) == days[1:]
 
 
 def explain(site: Site, id_: str, at: datetime) -> dict[str, Any]:

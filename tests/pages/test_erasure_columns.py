@@ -30,7 +30,7 @@ NOT_SEARCHED = {
     "api_refusaltally": {"reason"},
     "api_load": {"fingerprint"},
     "api_removal": {"of", "removed_by"},
-    "goals_goal": {"type", "origin"},
+    "goals_goal": {"type", "origin", "day_zone"},
     "goals_goalbinding": {"event_type"},
     "goals_waitingname": {"event_type"},
     "goals_conversion": {"currency"},

@@ -57,16 +57,16 @@ def test_changes__of_a_persona__count_turns_since_a_time(world: World) -> None:
     )
     vip = Persona.objects.get(name="vip").pk
 
-    changes = count_changes(world.site.pk, [vip], since=START - timedelta(days=28))[vip]
+    changes = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), zone="UTC")[vip]
 
     day = [(START - timedelta(days=days)).date() for days in range(4)]
     assert changes.days == [(day[3], 2, 0), (day[2], 0, 1), (day[1], 1, 1)]
     assert (changes.entered, changes.left, changes.change, changes.is_complete) == (3, 2, 1, True)
-    few = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), most=2)[vip]
+    few = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), zone="UTC", most=2)[vip]
     assert not few.is_complete
     read = PersonaFact.objects.filter(persona=vip, occurred_at__gte=START - timedelta(days=28)).count()
     for most, is_complete in ((read - 1, False), (read, True)):
-        found = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), most=most)[vip]
+        found = count_changes(world.site.pk, [vip], since=START - timedelta(days=28), zone="UTC", most=most)[vip]
         assert found.is_complete is is_complete
 
 

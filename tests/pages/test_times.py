@@ -10,9 +10,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from api import tasks
 from api.http.wording import ago_in_words, replace_times, time_with_zone
 from api.models import AuditEntry, Message, Profile, Site
 from api.pages.query_form import TimeField
+from goals.models import Goal
 from tests.support.pages import Enter, address, browser_of, text_of
 from tests.world import World
 from zones import find_zone
@@ -169,3 +171,17 @@ def test_zone__of_one_request__ends_with_it(world: World, enter: Callable[[str],
     browser_of(world.site, "viewer").get(address(""))
 
     assert timezone.get_current_timezone_name() == "UTC"
+
+
+@pytest.mark.parametrize("page", ["", "goals/", "goals/{goal}/", "settings/"])
+def test_page__while_days_are_counted_again__says_so(world: World, enter: Enter, page: str) -> None:
+    world.track("Order Completed")
+    viewer = enter("owner")
+    page = page.format(goal=Goal.objects.get().pk)
+    assert "being counted again" not in text_of(viewer.get(address(page)))
+
+    world.change_site(time_zone=ZURICH)
+    assert f"being counted again in {ZURICH}: 1 goal is left" in text_of(viewer.get(address(page)))
+
+    tasks.recount_days.run()
+    assert "being counted again" not in text_of(viewer.get(address(page)))

@@ -55,6 +55,7 @@ ALLOWED_PLACES: Final = {
     "api/digest/claims.py:find_notes": "finds the sites with notes of workers, once a second",
     "api/digest/segments.py:list_sites": "finds the sites with segments, once a second",
     "api/alerts/evaluate.py:list_watched_sites": "finds the sites with alerts, once a round",
+    "goals/day_zones.py:list_sites_to_recount": "finds the sites with goals to count again, every five seconds",
     "goals/waiting.py:list_waiting_sites": "finds the sites with waiting names, once a second",
     "api/digest/rekey.py": "work of `manage.py rekey`, over all sites",
     "api/pages/tables.py": "the tables that Django's administrators read, over all sites",

@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils import timezone
 
 from api.models import Site
-from api.models.site_days import zone_of
 from api.pages.access import site_page
 from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text, write_money, write_rate
 from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
@@ -84,7 +83,7 @@ def write_csv(
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
         headlines = summarise_goals(site.pk, chunk, now=now)
         begin, end = span.periods[0]
-        ranges = load_period(site.pk, chunk, begin=begin, end=end, zone=zone_of(site), counts_visitors=False)
+        ranges = load_period(site.pk, chunk, begin=begin, end=end, counts_visitors=False)
         visitors = load_visitors(site.pk, chunk, ranges, begin=begin, end=end, most_read=MOST_READ)
         yield "".join(
             writer.writerow(

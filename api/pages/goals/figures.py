@@ -7,6 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Final
 
+import zones
 from api.insight.annotations import Mark, find_annotations
 from api.insight.rates import Rate, load_seen, visitors_of
 from api.models import Site
@@ -23,7 +24,7 @@ from goals.reports.visitors_seen import SeenVisitors
 from times import EARLIEST
 
 FORMATS: Final = {SeriesStep.HOUR: "%Y-%m-%d %H:%M", SeriesStep.DAY: "%Y-%m-%d", SeriesStep.WEEK: "%Y-%m-%d"}
-UNITS: Final = {SeriesStep.HOUR: "Hour (UTC)", SeriesStep.DAY: "Day (UTC)", SeriesStep.WEEK: "Week from (UTC)"}
+UNITS: Final = {SeriesStep.HOUR: "Hour", SeriesStep.DAY: "Day", SeriesStep.WEEK: "Week from"}
 NONE: Final = GoalFigures()
 
 
@@ -51,7 +52,7 @@ class GoalFiguresView:
         if self.trouble:
             return
         periods = [*range_.periods, (EARLIEST, None)]
-        loaded = load_periods(site.pk, [goal], periods, zone=zone_of(site))
+        loaded = load_periods(site.pk, [goal], periods)
         *figures, self.ever = [found[goal.pk] for found in loaded]
         self.currencies = sorted({currency for each in figures for currency in each.revenue})
         wanted = (currency, site.default_currency, *self.currencies)
@@ -106,7 +107,8 @@ def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:
 
     One query if the chart has room for all that is between them, otherwise two; also for weeks, which may share one.
     """
-    compared, load = range_.compared, partial(load_series, goal, step=range_.step, first_weekday=site.first_weekday)
+    compared = range_.compared
+    load = partial(load_series, goal, step=range_.step, zone=zone_of(site), first_weekday=site.first_weekday)
     if compared is None:
         return GoalSeries(load(begin=range_.begin, end=range_.end), ())
     try:
@@ -205,7 +207,7 @@ def _draw(
     return Chart(
         [write_step(at, step, zone) for at in times],
         series,
-        unit=UNITS[step],
+        unit=f"{UNITS[step]} ({zones.name_of(zone)})",
         type="line",
         ticks=[f"{at:%H:%M}" if hours else f"{at.day} {at:%b}{f', {at:%H:%M}' if is_hourly else ''}" for at in times],
         titles=[_title(at, step) for at in times],

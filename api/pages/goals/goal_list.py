@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils import timezone
 
 from api.models import Rule, Site
-from api.models.site_days import zone_of
 from api.pages.access import show, site_page
 from api.pages.change import FigureChange, compare
 from api.pages.goals.list_query import (
@@ -164,7 +163,7 @@ def make_rows(
     """
     columns = query.columns
     periods = span.periods if "change" in columns else span.periods[:1]
-    figures, *others = load_periods(site.pk, goals, periods, zone=zone_of(site), counts_visitors=False)
+    figures, *others = load_periods(site.pk, goals, periods, counts_visitors=False)
     before = others[0] if others else {}
     visitors: Mapping[int, int] = {}
     if columns & {"visitors", "rate"}:

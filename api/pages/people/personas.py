@@ -20,6 +20,7 @@ from api.insight import people
 from api.insight.person_rows import PersonRow, load_root_rows
 from api.models import Removal, Role, Site
 from api.models.audit import write_audit
+from api.models.site_days import day_of
 from api.pages.access import page_of, show, site_page
 from api.pages.people.segments import draw_changes
 from api.pages.query_form import QueryForm
@@ -78,7 +79,7 @@ def list_personas(request: HttpRequest, site: Site) -> HttpResponseBase:
         sizes, is_complete = members.sizes(site.pk) if personas else ({}, True)
     ids = [persona.pk for persona in personas[:PAGE]]
     seen = queries.load_first_and_last_events(site.pk, ids)
-    changes = count_changes(site.pk, ids, since=now - timedelta(days=LIST_DAYS))
+    changes = count_changes(site.pk, ids, since=now - timedelta(days=LIST_DAYS), zone=site.time_zone)
     return show(
         request,
         "pages/personas/personas.html",
@@ -112,7 +113,8 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
     persona = get_object_or_404(Persona, site=site, name=_text(request, "name"))
     place, now = _place(request.GET), timezone.now()
     page = members.find_members(site.pk, "personas", persona.name, after=place)
-    changes = count_changes(site.pk, [persona.pk], since=now - timedelta(days=CHART_DAYS), most=MOST_FACTS)[persona.pk]
+    since = now - timedelta(days=CHART_DAYS)
+    changes = count_changes(site.pk, [persona.pk], since=since, zone=site.time_zone, most=MOST_FACTS)[persona.pk]
     return show(
         request,
         "pages/personas/persona.html",
@@ -122,7 +124,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         rows=_with_since(site, page),
         members=page,
         changes=changes,
-        chart=draw_changes([ChangesOfDay(*day) for day in changes.days], now=now),
+        chart=draw_changes([ChangesOfDay(*day) for day in changes.days], today=day_of(site, now)),
         days=CHART_DAYS,
         most_changes=MOST_FACTS,
         is_first=place is None,

@@ -1,7 +1,7 @@
 """Segments of a site: their list, one segment with its members, removal."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from django.contrib import messages
@@ -15,6 +15,7 @@ from api.http.wording import count_of
 from api.insight import segments
 from api.insight.segments import SegmentReport
 from api.models import Role, Site
+from api.models.site_days import day_of
 from api.pages.access import get_in_site, show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.confirm import ask, is_confirmed
@@ -112,6 +113,7 @@ def show_history(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
     segment = get_in_site(Segment, site, segment_id)
     now, place = timezone.now(), HistoryPlace(request.GET).values
     before = (place["before"], place["id"]) if place["before"] and place["id"] is not None else None
+    days = listing.count_changes(segment, since=now - timedelta(days=DAYS), zone=site.time_zone)
     changes = listing.list_changes(segment, before=before, limit=listing.PAGE + 1)
     older = QueryDict(mutable=True)
     if len(changes) > listing.PAGE:
@@ -125,7 +127,7 @@ def show_history(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
         segment=segment,
         changes=changes[: listing.PAGE],
         older=older.urlencode(),
-        chart=draw_changes(listing.count_changes(segment, since=now - timedelta(days=DAYS)), now=now),
+        chart=draw_changes(days, today=day_of(site, now)),
     )
 
 
@@ -171,13 +173,12 @@ def name_uses(report: SegmentReport, flags: Sequence[str]) -> str:
     )
 
 
-def draw_changes(days: Sequence[ChangesOfDay], *, now: datetime) -> Chart | None:
+def draw_changes(days: Sequence[ChangesOfDay], *, today: date) -> Chart | None:
     """Return the chart of entries and exits of the last days, None without any."""
     if not days:
         return None
     by_day: Mapping[str, ChangesOfDay] = {each.day.isoformat(): each for each in days}
-    last = now.astimezone(UTC).date()
-    shown = [last - timedelta(days=DAYS - number) for number in range(DAYS + 1)]
+    shown = [today - timedelta(days=DAYS - number) for number in range(DAYS + 1)]
     labels = [day.isoformat() for day in shown]
     return Chart(
         labels,
@@ -185,6 +186,6 @@ def draw_changes(days: Sequence[ChangesOfDay], *, now: datetime) -> Chart | None
             Series("Entered", [by_day[day].entered if day in by_day else 0 for day in labels]),
             Series("Left", [by_day[day].left if day in by_day else 0 for day in labels], tone="warn"),
         ],
-        unit="Day (UTC)",
+        unit="Day",
         ticks=[f"{day.day} {day:%b}" for day in shown],
     )

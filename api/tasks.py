@@ -13,6 +13,7 @@ import structlog
 from celery import Celery
 from celery.beat import Scheduler
 from celery.signals import beat_init, worker_init, worker_process_init
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError, connections
 
 from api.alerts import evaluate, outbox
@@ -196,10 +197,11 @@ def prune_notifications() -> None:
 
 @app.task
 def prune_stored_answers() -> None:
-    """Delete old answers to requests with an `Idempotency-Key`."""
+    """Delete old answers to requests with an `Idempotency-Key`, and expired sessions of people."""
     now = read_steady_time()
     if now is not None:
         idempotency.prune(now=now)
+        SessionStore.clear_expired()
 
 
 def evaluate_and_notify() -> None:

@@ -51,7 +51,7 @@ def create_alert(alert: Alert, *, by: "User | AnonymousUser | str") -> None:
     if alert.site.alerts.count() >= MOST_ALERTS:
         raise TooManyAlertsError
     with transaction.atomic():
-        alert.save()
+        alert.save(force_insert=True)  # a deleted one, which Undo gives back, has its number
         write_audit(by, alert.site, f"Created the alert {alert.pk} “{alert}”", None, read_values(alert))
 
 

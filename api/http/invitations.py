@@ -1,8 +1,8 @@
 """Invitations to a site: a signed link for one username, which an owner passes on or an e-mail brings.
 
 The person signs in and accepts, or chooses a password if the username is free; then the link has done its work.
-An owner cannot add people who have not accepted. The link looks the same whether the username exists, and trying it
-creates the user under the owner's name in the log. Administrators add existing users without an invitation.
+An owner cannot add people who have not accepted. The link looks the same whether the username exists, and accepting
+it creates the user, under the invited name in the log. Administrators add users without an invitation.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from django.contrib.auth.models import User
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.urls import reverse
 
-from api.http.memberships import removed
+from api.http.memberships import LONGEST_USERNAME, removed
 from api.http.public_address import root_for
 from api.models import AuditEntry, Membership, Role, Site
 from api.models.audit import write_audit
@@ -35,6 +36,15 @@ class Invitation:
     site: Site
     username: str
     role: Role
+
+
+def clean_username(text: str) -> str:
+    """Return a username as accounts have it. Raises ValidationError if none can have this one."""
+    username = User.normalize_username(text.strip())
+    if not 0 < len(username) <= LONGEST_USERNAME:
+        raise ValidationError(f"Enter an e-mail address or a username of at most {LONGEST_USERNAME} characters.")
+    User.username_validator(username)
+    return username
 
 
 def invite(
@@ -77,9 +87,10 @@ def write_letter(site: Site, link: str, role: Role, *, inviter: str) -> tuple[st
 
 
 def open_invitation(token: str) -> Invitation | None:
-    """Return the invitation of a link, None if it has ended. Five queries at most.
+    """Return the invitation of a link, None if it has ended. Seven queries at most.
 
-    It ends after DAYS, when its sender is not an owner any more, and when the person is removed from the site.
+    It ends after DAYS, when its sender is not an owner any more, when the person is removed from the site, and when an
+    administrator deletes the account. An account that differs in case only is the invited one.
     """
     try:
         site_id, username, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)
@@ -89,12 +100,20 @@ def open_invitation(token: str) -> Invitation | None:
     inviter = User.objects.filter(pk=inviter_id, is_active=True).first()
     if site is None or inviter is None or role not in Role.values:
         return None
+    alike = list(User.objects.filter(username__iexact=username).values_list("username", flat=True))
+    if len(alike) == 1:
+        (username,) = alike
     owns = Membership.objects.filter(user=inviter, site=site, role=Role.OWNER).exists()
     # A user who accepted it and is not a member any more was removed, for example in the tables.
     since = AuditEntry.objects.filter(site=site, pk__gt=newest)
-    is_over = since.filter(what=removed(username)).exists() or (
-        since.filter(what=ACCEPTED, who=username[:150]).exists()
-        and not Membership.objects.filter(user__username=username, site=site).exists()
+    deletions = AuditEntry.objects.filter(site=None, pk__gt=newest, what__startswith="Deleted the user ")
+    is_over = (
+        since.filter(what=removed(username)).exists()
+        or deletions.filter(what__iendswith=f" “{username}”").exists()
+        or (
+            since.filter(what=ACCEPTED, who=username[:150]).exists()
+            and not Membership.objects.filter(user__username=username, site=site).exists()
+        )
     )
     return Invitation(site, username, Role(role)) if (owns or inviter.is_superuser) and not is_over else None
 

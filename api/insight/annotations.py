@@ -21,7 +21,6 @@ MOST_ANNOTATIONS: Final = 2_000  # of a site
 TOO_MANY: Final = f"A site has {MOST_ANNOTATIONS:,} annotations at most. Delete some first."
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD: Final = timedelta(days=366)
-FIELDS: Final = ("at", "text", "goal_id")
 RULE: Final = re.compile(r"(Added|Created|Changed|Switched|Moved|Deleted|Replaced) (?:a|the) rules?\b.*", re.DOTALL)
 MERGE: Final = re.compile(r"(?:Merged|Undid the merge of) the goal (\d+) into the goal (\d+)")
 CHANGE: Final = re.compile(r"Changed the goal (\d+)")
@@ -84,19 +83,26 @@ def create_annotation(annotation: Annotation, *, by: "User | AnonymousUser | str
 
 
 def change_annotation(annotation: Annotation, *, before: dict[str, Any], by: "User | AnonymousUser | str") -> None:
-    """Save the fields of an annotation. `before` is what `read_values` returned then."""
+    """Save the changed fields of an annotation. `before` is what `read_values` returned then.
+
+    Raises Annotation.DoesNotExist if it was deleted meanwhile. Two queries.
+    """
     was, is_now = audit_values(before, read_values(annotation))
     if was:
+        columns = {"goal_id" if name == "goal" else name for name in is_now}
         with transaction.atomic():
-            annotation.save(update_fields=FIELDS)
+            rows = Annotation.objects.filter(site_id=annotation.site_id, pk=annotation.pk)
+            if not rows.update(**{name: getattr(annotation, name) for name in columns}):
+                raise Annotation.DoesNotExist
             write_audit(by, annotation.site, f"Changed the annotation {annotation.pk}", was, is_now)
 
 
 def delete_annotation(annotation: Annotation, *, by: "User | AnonymousUser | str") -> None:
-    """Delete an annotation, with its audit entry."""
+    """Delete an annotation, with its audit entry; nothing happens if somebody else did meanwhile. Two queries."""
     with transaction.atomic():
-        write_audit(by, annotation.site, f"Deleted the annotation {annotation.pk}", read_values(annotation), None)
-        annotation.delete()
+        rows = Annotation.objects.filter(site_id=annotation.site_id, pk=annotation.pk)
+        if rows.delete()[0]:
+            write_audit(by, annotation.site, f"Deleted the annotation {annotation.pk}", read_values(annotation), None)
 
 
 def read_values(annotation: Annotation) -> dict[str, Any]:

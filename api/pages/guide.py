@@ -203,6 +203,7 @@ def make_key(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
     name = request.POST.get("name", "").strip()[:100] or chosen.title
     with transaction.atomic():
         if chosen.kind != Kind.DESTINATION:
+            Site.objects.select_for_update().get(pk=site.pk)  # a second click finds the key of the first
             source = make_source_key(request, site, chosen.kind, name)
             return redirect(page_of(site, "guide-way", way, source=str(source.pk)))
         new = create_credential([site], name=name, scopes=[Scope.SEND])
@@ -212,13 +213,16 @@ def make_key(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
 
 
 def make_source_key(request: HttpRequest, site: Site, kind: str, name: str) -> Source:
-    """Add a write key to the first source of this kind that lacks one, otherwise create a source. Audits it."""
-    keyless = next((source for source in site.sources.filter(kind=kind).order_by("pk") if not live_key(source)), None)
-    if keyless is not None:
-        added = add_write_key(keyless)
-        after = {"key begins with": added.key[:4]}
-        write_audit(request.user, site, f"Added a write key to the source {keyless.pk}", None, after)
-        return keyless
+    """Add a write key to the source that the page shows, if it lacks one, otherwise create a source. Audits it."""
+    sources = site.sources.filter(kind=kind).order_by("pk")
+    sent = request.POST.get("source")
+    shown = sources.filter(pk=read_id(sent) or 0).first() if sent else sources.first()  # the first click's
+    if shown is not None:
+        if not live_key(shown):
+            added = add_write_key(shown)
+            after = {"key begins with": added.key[:4]}
+            write_audit(request.user, site, f"Added a write key to the source {shown.pk}", None, after)
+        return shown
     source = create_source(site, name=name, kind=kind)
     write_audit(request.user, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
     return source

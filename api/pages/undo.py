@@ -1,7 +1,8 @@
 """Messages with a button that undoes what was just done.
 
 The button sends a form: to the action that does the contrary, or to `pages:undo` with what was taken away. That stays
-in the session of the person for an hour, so that it is in no page and no cookie.
+in the session of the person, so that it is in no page and no cookie. The button works for an hour. What it gives back
+leaves the session with the next such message, or with the session.
 """
 
 import json
@@ -32,6 +33,16 @@ def say_with_undo(request: HttpRequest, text: str, address: str, fields: Fields 
     messages.success(
         request, text, extra_tags=json.dumps({"address": address, "fields": [list(pair) for pair in fields]})
     )
+
+
+def switch_to(is_on: bool) -> tuple[str, str]:  # noqa: FBT001 - reads like a sentence
+    """Return the field of Undo of a switch. Pressed twice, or after somebody else, it must not do the contrary."""
+    return "to", "on" if is_on else "off"
+
+
+def read_switch(request: HttpRequest, *, now: bool) -> bool:
+    """Return the state that a form asks for: the other one if it names none."""
+    return {"on": True, "off": False}.get(request.POST.get("to", ""), not now)
 
 
 def say_with_kept(request: HttpRequest, site: Site, text: str, kind: str, values: Mapping[str, Any]) -> None:

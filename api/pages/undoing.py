@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from django.contrib import messages
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -55,6 +56,9 @@ def undo(request: HttpRequest, site: Site) -> HttpResponseBase:
         answer = UNDOS[kind].give_back(request, site, values)
     except CannotUndoError as trouble:
         messages.error(request, f"Nothing was undone. {trouble}")
+        return redirect("pages:home", site.sitecode)
+    except IntegrityError:  # a second click at the same moment
+        messages.error(request, "This was undone already.")
         return redirect("pages:home", site.sitecode)
     forget_kept(request, token)
     return answer

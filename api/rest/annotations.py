@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from api.insight import annotations
-from api.models import Annotation, Site
+from api.models import Annotation, Site, TokenScope
 from api.models.annotations import ANNOTATION_LENGTH
 from api.rest import idempotency
 from api.rest.access import caller_of, open_site
@@ -51,7 +51,9 @@ class AnnotationShape(AnnotationFields):
     """A text at a time in the charts of a goal, or of all goals."""
 
     id = serializers.IntegerField()
-    who = serializers.CharField(help_text="The author as the audit log names them.")
+    who = serializers.CharField(
+        allow_null=True, help_text="The author as the audit log names them; null without the scope `read:personal`."
+    )
     dateCreated = serializers.DateTimeField(source="created_at")
 
 
@@ -100,7 +102,7 @@ class Annotations(ViewSet):
         page = list(found.order_by("-at", "-pk")[: query["limit"] + 1])
         last = page[query["limit"] - 1] if len(page) > query["limit"] else None
         following = write_cursor(last.at, last.pk) if last else None
-        return Response(AnnotationPage({"results": page[: query["limit"]], "next": following}).data)
+        return Response({"results": [shape(each, request) for each in page[: query["limit"]]], "next": following})
 
     @extend_schema(
         operation_id="createAnnotation",
@@ -116,7 +118,7 @@ class Annotations(ViewSet):
         def create(_secret: str) -> Mapping[str, Any]:
             annotation = Annotation(site=site, **fields)
             annotations.create_annotation(annotation, by=caller_of(request).name)
-            return shape(annotation)
+            return shape(annotation, request)
 
         try:
             return idempotency.create_once(request, site, create)
@@ -125,8 +127,8 @@ class Annotations(ViewSet):
 
     @extend_schema(operation_id="readAnnotation", responses=answers(200, AnnotationShape, 404))
     def retrieve(self, request: Request, sitecode: str, annotation_id: int) -> Response:
-        """Return an annotation with its author."""
-        return Response(shape(find_annotation(request, sitecode, annotation_id)))
+        """Return an annotation."""
+        return Response(shape(find_annotation(request, sitecode, annotation_id), request))
 
     @extend_schema(
         operation_id="changeAnnotation",
@@ -137,10 +139,13 @@ class Annotations(ViewSet):
         """Change an annotation. Its author stays."""
         annotation = find_annotation(request, sitecode, annotation_id)
         before = annotations.read_values(annotation)
-        for name, value in read(AnnotationChange, request, annotation.site, partial=True).items():
+        for name, value in read(AnnotationChange, request, annotation.site, of=annotation).items():
             setattr(annotation, name, value)
-        annotations.change_annotation(annotation, before=before, by=caller_of(request).name)
-        return Response(shape(annotation))
+        try:
+            annotations.change_annotation(annotation, before=before, by=caller_of(request).name)
+        except Annotation.DoesNotExist as error:
+            raise NotFound from error
+        return Response(shape(annotation, request))
 
     @extend_schema(operation_id="deleteAnnotation", responses=answers(204, None, 403, 404))
     def destroy(self, request: Request, sitecode: str, annotation_id: int) -> Response:
@@ -149,12 +154,17 @@ class Annotations(ViewSet):
         return Response(status=HTTPStatus.NO_CONTENT)
 
 
-def read(kind: type[AnnotationFields], request: Request, site: Site, *, partial: bool = False) -> dict[str, Any]:
-    """Return the fields of a body. Raises ValidationError, also for a goal of another site. One query at most."""
-    given = kind(data=request.data, partial=partial)
+def read(kind: type[AnnotationFields], request: Request, site: Site, *, of: Annotation | None = None) -> dict[str, Any]:
+    """Return the fields of a body, some of them if it changes an annotation.
+
+    Raises ValidationError, also for a goal of another site; its own may stay, merged or not. One query at most.
+    """
+    given = kind(data=request.data, partial=of is not None)
     given.is_valid(raise_exception=True)
     fields: dict[str, Any] = given.validated_data
     goal_id = fields.get("goal_id")
+    if of and goal_id == of.goal_id:
+        return fields
     if goal_id is not None and not live_goals(site.pk).filter(pk=goal_id).exists():
         raise serializers.ValidationError({"goal": "The site has no such goal."})
     return fields
@@ -169,7 +179,7 @@ def find_annotation(request: Request, sitecode: str, annotation_id: int) -> Anno
     return annotation
 
 
-def shape(annotation: Annotation) -> Mapping[str, Any]:
-    """Return an annotation as JSON."""
+def shape(annotation: Annotation, request: Request) -> Mapping[str, Any]:
+    """Return an annotation as JSON, with its author if the caller may read data of people."""
     shaped: Mapping[str, Any] = AnnotationShape(annotation).data
-    return shaped
+    return shaped if TokenScope.READ_PERSONAL in caller_of(request).scopes else {**shaped, "who": None}

@@ -51,6 +51,9 @@ class InvitationToCreate(serializers.Serializer[Any]):
     username = serializers.CharField(max_length=LONGEST_USERNAME)
     role = serializers.ChoiceField(choices=Role.values)
 
+    def validate_username(self, username: str) -> str:
+        return invitations.clean_username(username)
+
 
 @extend_schema_serializer(component_name="Invitation")
 class InvitationShape(InvitationToCreate):

@@ -60,6 +60,10 @@ def test_annotation__of_one_goal_or_all__is_in_the_charts_of_these(world: World,
 
     assert texts_of(enter("viewer"), one) == ["Of one", "Of all", "Of merged"]
     assert texts_of(enter("viewer"), other) == ["Of all"]
+    row = Annotation.objects.get(text="Of merged")
+    form = {"at": "2026-11-21T22:30", "text": "Of merged 2"}
+    assert enter("editor").post(page_of(one, f"annotations/{row.pk}/"), form).status_code == 302
+    assert Annotation.objects.get(pk=row.pk).text == "Of merged 2"
     assert not AuditEntry.objects.filter(what__contains="annotation", after=None).exists()
 
 

@@ -21,15 +21,15 @@ from tests.world import World
 TOAST = re.compile(r'<div class="gp-note gp-good gf-toast">.*?</div>', re.DOTALL)
 
 
-def press_undo(client: Client, response: Any) -> str:
-    """Follow an answer to its page, press Undo in its last toast, and return the text of the page after it."""
+def press_undo(client: Client, response: Any, *, toast: int = -1, times: int = 1) -> str:
+    """Follow an answer to its page, press Undo in a toast, the last one, and return the text of the page after it."""
     page = text_of(client.get(response.headers["Location"]))
-    toast = TOAST.findall(page)[-1]
-    (to,) = re.findall(r'action="([^"]*)"', toast)
+    shown = TOAST.findall(page)[toast]
+    (to,) = re.findall(r'action="([^"]*)"', shown)
     fields: dict[str, list[str]] = {}
-    for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', toast):
+    for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', shown):
         fields.setdefault(html.unescape(name), []).append(html.unescape(value))
-    return text_of(client.post(html.unescape(to), fields, follow=True))
+    return [text_of(client.post(html.unescape(to), fields, follow=True)) for _ in range(times)][-1]
 
 
 def save(editor: Client, goal: Goal, **changes: Any) -> Any:
@@ -72,6 +72,37 @@ def test_undo__of_an_edit__gives_back_name_and_tags_and_removes_its_links(world:
     assert [tag.name for tag in undone.tags.all()] == ["old"]
     assert not GoalBinding.objects.exists()
     assert AuditEntry.objects.latest("pk").after["name"] == goal.name  # type: ignore[index]
+
+
+@pytest.mark.parametrize("then", [{"description": "Second", "tags": "one"}, {"description": "First", "tags": "two"}])
+def test_undo__of_an_edit_that_another_followed__keeps_the_later(
+    world: World, enter: Enter, then: dict[str, str]
+) -> None:
+    goal, editor = make(world, "Buy"), enter("editor")
+    changed = save(editor, goal, description="First", tags="one")
+    save(editor, goal, **then)
+
+    assert "Nothing was undone. The goal was changed again meanwhile." in press_undo(editor, changed, toast=0)
+    now = Goal.objects.get()
+    assert (now.description, [tag.name for tag in now.tags.all()]) == (then["description"], [then["tags"]])
+
+
+def test_undo__of_an_edit_of_a_goal_that_was_deleted__says_so(world: World, enter: Enter) -> None:
+    goal, editor = make(world, "Buy"), enter("editor")
+    save(editor, goal, description="First")
+    catalogue.delete_goal(goal, now=timezone.now())
+
+    sent = {"kept": next(iter(editor.session["undo"]))}
+    assert "Nothing was undone. The goal was deleted." in text_of(editor.post(address("undo/"), sent, follow=True))
+
+
+def test_undo__of_a_display_name_that_was_changed_again__keeps_it(world: World, enter: Enter) -> None:
+    goal, editor = make(world, "Buy"), enter("editor")
+    changed = editor.post(page_of(goal, "display-name/"), {"display_name": "First"})
+    editor.post(page_of(goal, "display-name/"), {"display_name": "Second"})
+
+    assert "Nothing was undone." in press_undo(editor, changed, toast=0)
+    assert Goal.objects.get().display_name == "Second"
 
 
 def test_undo__of_a_name_that_another_goal_has_now__says_so(world: World, enter: Enter) -> None:
@@ -176,6 +207,31 @@ def test_undo__of_a_rule_switched_off__switches_it_on(place: Place, enter: Enter
     assert Rule.objects.get().is_enabled
 
 
+@pytest.mark.parametrize("kind", ["rule", "alert"])
+def test_undo__of_a_switch_twice__is_as_once(place: Place, enter: Enter, kind: str) -> None:
+    owner, model = enter("owner"), {"rule": Rule, "alert": Alert}[kind]
+    sent = {"do": "switch", kind: place.numbers[f"{kind}_id"]}
+
+    press_undo(owner, owner.post(address(f"settings/{kind}s/change/"), sent), times=2)
+
+    assert model.objects.get().is_enabled  # type: ignore[attr-defined]
+
+
+def test_undo__at_the_same_moment_twice__is_as_once(place: Place, enter: Enter) -> None:
+    owner, rule = enter("owner"), place.numbers["rule_id"]
+    owner.post(address("settings/rules/change/"), {"do": "delete", "confirmed": "yes", "rule": rule})
+    kept = owner.session["undo"]
+    owner.post(address("undo/"), {"kept": next(iter(kept))})
+    session = owner.session
+    session["undo"] = kept
+    session.save()
+
+    page = text_of(owner.post(address("undo/"), {"kept": next(iter(kept))}, follow=True))
+
+    assert "This was undone already." in page
+    assert Rule.objects.count() == 1
+
+
 def test_undo__of_a_deleted_alert__keeps_its_secret_out_of_pages_and_log(place: Place, enter: Enter) -> None:
     alert, owner = Alert.objects.get(), enter("owner")
     Alert.objects.update(emails=["a@example.com"], webhook_url="https://example.com/")
@@ -207,6 +263,17 @@ def test_undo__of_a_flag_switched_on__switches_it_off(place: Place, enter: Enter
     page = press_undo(editor, editor.post(address("settings/flags/change/"), sent))
 
     assert "Flag “checkout” is off in staging." in page
+    assert FeatureFlag.objects.get().enabled_in == flag.enabled_in
+
+
+def test_undo__of_a_flag_that_another_switched_off__leaves_it_off(place: Place, enter: Enter) -> None:
+    editor, flag = enter("editor"), FeatureFlag.objects.get()
+    sent = {"do": "switch", "flag": flag.pk, "environment": "staging"}
+    switched_on = editor.post(address("settings/flags/change/"), sent)
+    enter("owner").post(address("settings/flags/change/"), sent)
+
+    press_undo(editor, switched_on)
+
     assert FeatureFlag.objects.get().enabled_in == flag.enabled_in
 
 

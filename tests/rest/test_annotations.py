@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from api.http.tokens import make_token
 from api.ingest.provisioning import create_site
 from api.insight import annotations
 from api.models import Annotation, AuditEntry
+from goals import merging
 from goals.models import Goal
 from tests.support.management_api import Caller, body, message
-from tests.world import SITECODE, World
+from tests.world import SITECODE, World, owner_of
 
 PATH = f"/api/sites/{SITECODE}/annotations"
 
@@ -56,6 +58,24 @@ def test_annotation__changed__keeps_its_author_and_other_fields(world: World, ow
     assert (changed["text"], changed["who"]) == ("Deploy 2", "ada")
     assert owner.get(f"{PATH}/{row.pk}") == changed
     assert AuditEntry.objects.get().after == {"text": "Deploy 2"}
+
+
+def test_annotation__of_a_merged_goal__may_keep_its_goal(world: World, owner: Caller) -> None:
+    one, into = (Goal.objects.create(site=world.site, name=name) for name in ("One", "Into"))
+    row = Annotation.objects.create(site=world.site, goal=one, at=timezone.now(), text="Deploy", who="ada")
+    merging.merge(one, into)
+
+    assert body(owner.patch(f"{PATH}/{row.pk}", {"text": "Deploy 2", "goal": one.pk}))["text"] == "Deploy 2"
+
+
+def test_annotation__without_the_scope_for_people__hides_its_author(world: World, owner: Caller) -> None:
+    row = Annotation.objects.create(site=world.site, at=timezone.now(), text="Deploy", who="ada")
+    ada = owner_of(world.site)
+    _, value = make_token([world.site], description="CI", scopes=["read"], made_by=ada, expires_at=None)
+    owner.authorization = f"Bearer {value}"
+
+    assert owner.get(f"{PATH}/{row.pk}")["who"] is None
+    assert [each["who"] for each in owner.get(PATH)["results"]] == [None]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django import forms
 from django.contrib import messages
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST
@@ -19,6 +19,7 @@ from api.pages.goals.detail import find_goal
 from api.pages.query_form import TimeField
 from api.pages.undo import CannotUndoError, say_with_kept
 from goals.models import Goal
+from goals.reports.figures import load_member_ids
 
 KIND: Final = "annotation"  # of what Undo gives back
 AS_SENT: Final = "%Y-%m-%dT%H:%M"  # by <input type="datetime-local">
@@ -44,10 +45,11 @@ def edit_annotation(
 ) -> HttpResponseBase:
     """Show and save the form of an annotation, or of a new one for now."""
     goal = find_goal(site, goal_id)
-    annotation = find_annotation(site, goal, annotation_id) if annotation_id else Annotation(site=site, goal=goal)
-    before = annotations.read_values(annotation) if annotation_id else None
+    is_new = annotation_id is None
+    annotation = Annotation(site=site, goal=goal) if is_new else find_annotation(site, goal, annotation_id)
+    before = None if is_new else annotations.read_values(annotation)
     shown = {
-        "at": timezone.localtime(annotation.at if annotation_id else timezone.now()),
+        "at": timezone.localtime(timezone.now() if is_new else annotation.at),
         "text": annotation.text,
         "is_of_site": annotation.goal_id is None,
     }
@@ -64,15 +66,17 @@ def edit_annotation(
                 annotations.change_annotation(annotation, before=before, by=request.user)
         except annotations.TooManyAnnotationsError:
             form.add_error(None, annotations.TOO_MANY)
+        except Annotation.DoesNotExist as error:
+            raise Http404 from error
         else:
             messages.success(request, "Annotation saved.")
             return redirect("pages:goal", site.sitecode, goal.pk)
     return show(
         request,
         "pages/goals/annotation.html",
-        title="Edit annotation" if annotation_id else "New annotation",
+        title="New annotation" if is_new else "Edit annotation",
         goal=goal,
-        annotation=annotation if annotation_id else None,
+        annotation=None if is_new else annotation,
         form=form,
     )
 
@@ -103,6 +107,7 @@ def undo_deletion(request: HttpRequest, site: Site, values: dict[str, Any]) -> H
     return redirect("pages:goal", site.sitecode, values["page"])
 
 
-def find_annotation(site: Site, goal: Goal, annotation_id: int) -> Annotation:
-    """Return an annotation of a goal or of all goals. Raises Http404. One query."""
-    return get_in_site(Annotation.objects.filter(Q(goal=None) | Q(goal=goal), site=site), site, annotation_id)
+def find_annotation(site: Site, goal: Goal, annotation_id: int | None) -> Annotation:
+    """Return an annotation of a goal, of one merged into it, or of all goals. Raises Http404. Two queries at most."""
+    of_goal = Q(goal=None) | Q(goal__in=load_member_ids(site.pk, [goal])[goal.pk])
+    return get_in_site(Annotation.objects.filter(of_goal, site=site), site, annotation_id)

@@ -27,6 +27,7 @@ from goals import catalogue
 from goals.matching import EventName
 from goals.models import DISPLAY_NAME_LENGTH, GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
 from goals.naming import name_goal
+from goals.queries import find_live_goal
 from goals.reports.summaries import summarise_goals
 from goals.shown_names import show_goal_name
 
@@ -153,7 +154,11 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
     except Goal.DoesNotExist as error:
         raise Http404 from error
     if changed:
-        values = {"fields": {name: before[name] for name in changed}, "is_named_by_event": was_named_by_event}
+        values = {
+            "fields": {name: before[name] for name in changed},
+            "after": {name: sent[name] for name in changed},
+            "is_named_by_event": was_named_by_event,
+        }
         made = set(goal.bindings.values_list("pk", flat=True)) - bound
         say_with_kept(request, site, "Saved.", KIND, {**values, "goal": goal.pk, "bindings": sorted(made)})
     else:
@@ -164,10 +169,14 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
 def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
     """Give the fields of a goal the values that they had before an edit, and remove the links that it made.
 
-    Raises CannotUndoError if another goal has the name now.
+    Raises CannotUndoError if another goal has the name now, and if these fields were changed or the goal was deleted.
     """
-    goal, fields = find_goal(site, values["goal"]), values["fields"]
+    goal, fields = find_live_goal(site.pk, values["goal"]), values["fields"]
+    if goal is None:
+        raise CannotUndoError("The goal was deleted.")
     now = read_values(goal)
+    if any(_as_kept(now[name]) != _as_kept(value) for name, value in values["after"].items()):
+        raise CannotUndoError("The goal was changed again meanwhile.")
     for name in set(fields) & set(catalogue.EDITABLE_FIELDS):
         setattr(goal, name, fields[name])
     try:
@@ -182,6 +191,8 @@ def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpR
             write_audit(request.user, site, f"Changed the goal {goal.pk}", *audit_values(now, fields))
     except catalogue.NameTakenError as taken:
         raise CannotUndoError(_describe_taken(taken)) from taken
+    except Goal.DoesNotExist as error:
+        raise CannotUndoError("The goal was deleted.") from error
     messages.success(request, "Edit undone.")
     return redirect("pages:goal", site.sitecode, goal.pk)
 
@@ -192,7 +203,9 @@ def set_display_name(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
     """Set the name that pages show for a goal. No event is matched by it."""
     goal = find_goal(site, goal_id)
     name, before = request.POST.get("display_name", "").strip(), goal.display_name
-    if len(name) > DISPLAY_NAME_LENGTH:
+    if request.POST.get("was", before) != before:  # Undo
+        messages.error(request, "Nothing was undone. The display name was changed again meanwhile.")
+    elif len(name) > DISPLAY_NAME_LENGTH:
         messages.error(request, f"A display name has {DISPLAY_NAME_LENGTH} characters at most.")
     elif name != before:
         goal.display_name = name
@@ -205,9 +218,14 @@ def set_display_name(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
             request,
             "Display name saved. It changes no count." if name else "Display name removed.",
             page_of(site, "goal-display-name", goal.pk),
-            [("display_name", before)],
+            [("display_name", before), ("was", name)],
         )
     return redirect("pages:goal", site.sitecode, goal.pk)
+
+
+def _as_kept(value: Any) -> Any:
+    """Return a value so that those of a form, a session and a goal compare. Pure."""
+    return sorted(value) if isinstance(value, list | tuple | set) else value
 
 
 def _describe_taken(taken: catalogue.NameTakenError) -> str:
@@ -279,8 +297,10 @@ def unbind_event(request: HttpRequest, site: Site, goal_id: int, binding_id: int
 
 
 def undo_unbind(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
-    """Link an event to its goal again. Raises CannotUndoError if another goal has the event now."""
-    goal, event = find_goal(site, values["goal"]), EventName(values["type"], values["name"])
+    """Link an event to its goal again. Raises CannotUndoError if another goal has the event or this one is deleted."""
+    goal, event = find_live_goal(site.pk, values["goal"]), EventName(values["type"], values["name"])
+    if goal is None:
+        raise CannotUndoError("The goal was deleted.")
     if GoalBinding.objects.filter(site=site, event_type=event.type, event_name=event.name).exists():
         raise CannotUndoError(f"{event.name} is linked to a goal again.")
     with transaction.atomic():

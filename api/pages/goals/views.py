@@ -87,6 +87,8 @@ def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseB
 def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
     """Save a removed view again. Raises CannotUndoError if the person has another one of that name, or has left."""
     name, fields = values["name"], {"query": values["query"], "is_shared": values["is_shared"]}
+    if (values["is_shared"] or values["user"] != request.user.pk) and not may(request, Role.EDITOR):
+        raise CannotUndoError("Views of everybody are for editors.")
     if not User.objects.filter(pk=values["user"]).exists():
         raise CannotUndoError("Its owner has no account any more.")
     with transaction.atomic():

@@ -29,7 +29,7 @@ from api.pages.charts import Chart, Series
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
 from api.pages.query_form import read_id
-from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
+from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with_undo, switch_to
 
 PAGE: Final = 50
 KIND: Final = "alert"  # of what Undo gives back
@@ -201,21 +201,23 @@ def test(request: HttpRequest, alert: Alert) -> None:
 
 def switch(request: HttpRequest, alert: Alert) -> None:
     """Switch an alert on or off. Its state is forgotten, without a notification."""
-    before = {"is_enabled": alert.is_enabled}
+    was_on, alert.is_enabled = alert.is_enabled, read_switch(request, now=alert.is_enabled)
+    text = f"Alert “{alert}” is {'on' if alert.is_enabled else 'off'}."
+    if alert.is_enabled == was_on:
+        messages.info(request, text)
+        return
     with transaction.atomic():
-        alert.is_enabled = not alert.is_enabled
         editing.forget_state(alert)
         alert.save(update_fields=["is_enabled", *editing.STATE])
         write_audit(
             request.user,
             alert.site,
             f"Switched the alert {alert.pk} “{alert}”",
-            before,
+            {"is_enabled": was_on},
             {"is_enabled": alert.is_enabled},
         )
-    text = f"Alert “{alert}” is {'on' if alert.is_enabled else 'off'}."
-    again = [("alert", str(alert.pk)), ("do", "switch")]
-    say_with_undo(request, text, page_of(alert.site, "settings-alerts-change"), again)
+    fields = [("alert", str(alert.pk)), ("do", "switch"), switch_to(was_on)]
+    say_with_undo(request, text, page_of(alert.site, "settings-alerts-change"), fields)
 
 
 @site_page(Role.EDITOR)

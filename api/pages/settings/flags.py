@@ -16,7 +16,7 @@ from api.models import Role, SdkConfiguration, Site
 from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.json_text import pretty
-from api.pages.undo import say_with_undo
+from api.pages.undo import read_switch, say_with_undo, switch_to
 from api.remote_data import configuration_changes as changes
 from api.remote_data.flag_import import Import, import_file
 from api.remote_data.sdk_segments import find_sdk_segments
@@ -140,11 +140,15 @@ def change_flags(request: HttpRequest, site: Site) -> HttpResponseBase:
         environment = request.POST.get("environment", "")
         if environment not in changes.environments_of(site):
             raise Http404
-        is_on = environment not in flag.enabled_in
-        changes.switch_flag(flag, environment, is_on=is_on, actor=request.user, now=timezone.now())
+        was_on = environment in flag.enabled_in
+        is_on = read_switch(request, now=was_on)
         text = f"Flag “{flag.key}” is {'on' if is_on else 'off'} in {environment}."
-        again = [("do", "switch"), ("flag", str(flag.pk)), ("environment", environment)]
-        say_with_undo(request, text, page_of(site, "settings-flags-change"), again)
+        if is_on == was_on:
+            messages.info(request, text)
+        else:
+            changes.switch_flag(flag, environment, is_on=is_on, actor=request.user, now=timezone.now())
+            fields = [("do", "switch"), ("flag", str(flag.pk)), ("environment", environment)]
+            say_with_undo(request, text, page_of(site, "settings-flags-change"), [*fields, switch_to(was_on)])
     return redirect("pages:settings-flags", site.sitecode)
 
 

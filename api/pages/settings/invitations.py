@@ -50,19 +50,25 @@ def welcome(request: HttpRequest, invitation: Invitation | None) -> HttpResponse
         try:
             with transaction.atomic():
                 user.clean_fields(exclude=["password"])
-                user.validate_unique()
+                if User.objects.filter(username__iexact=user.username).exists():
+                    raise IntegrityError
                 form.save()
-                write_audit(
-                    user, None, f"Created the user {user.pk} by an invitation", None, {"username": user.username}
-                )
+                write_audit(user, None, created_by_invitation(user), None, {"username": user.username})
                 accept(invitation, user)
-        except (ValidationError, IntegrityError):  # another request may have taken the name meanwhile
+        except ValidationError:  # of a link from before usernames were checked
+            form.add_error(None, "No account can have this username. Ask for another invitation.")
+        except IntegrityError:  # another request may have taken the name meanwhile
             form.add_error(None, TAKEN)
         else:
             auth.login(request, user)
             return redirect("pages:home", invitation.site.sitecode)
     context = {"invitation": invitation, "role": invitation.role.label.lower(), "form": form}
     return TemplateResponse(request, "invitation.html", context, status=400 if form.errors else 200)
+
+
+def created_by_invitation(user: User) -> str:
+    """Return what the audit log says of an account that an invitation created."""
+    return f"Created the user {user.pk} by an invitation"
 
 
 def email_of(username: str) -> str:

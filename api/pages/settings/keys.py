@@ -8,11 +8,13 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
+from api.http.tokens import with_open_sites
 from api.ingest.source_counts import SourceCounts, load_source_counts
-from api.models import Role, Scope, Site, Source, WriteKey
+from api.models import ManagementToken, Role, Scope, Site, Source, WriteKey
 from api.pages.access import may, show, site_page
 
 DAY: Final = timedelta(hours=24)
+MOST_TOKENS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,15 @@ def list_keys(request: HttpRequest, site: Site) -> HttpResponseBase:
         tab="settings-keys",
         write_keys=list_write_keys(site, now=now),
         credentials=site.credentials.filter(revoked_at=None).order_by("pk") if may_own else [],
-        tokens=site.management_tokens.filter(open_).order_by("pk") if may_own else [],
+        tokens=list_tokens(site, open_) if may_own else [],
         all_scopes=len(Scope),
     )
+
+
+def list_tokens(site: Site, is_open: Q) -> list[ManagementToken]:
+    """Return the tokens that open this site now, MOST_TOKENS at most. One query."""
+    tokens = with_open_sites(site.management_tokens.filter(is_open).order_by("-pk"))
+    return [token for token in tokens[:MOST_TOKENS] if site.pk in vars(token)["open_sites"]]
 
 
 def list_write_keys(site: Site, *, now: datetime) -> list[WriteKeyRow]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -14,16 +15,15 @@ from django.views.decorators.http import require_POST
 import names
 from api.http import invitations, memberships
 from api.http.mail import MailError, has_mail, send_email
-from api.http.memberships import LONGEST_USERNAME
 from api.http.tokens import ended, tokens_that_end
 from api.http.wording import count_of, day_in_words
 from api.insight.key_usage import describe_changes, describe_use
-from api.models import ManagementToken, Membership, Role, Site
+from api.models import AuditEntry, ManagementToken, Membership, Role, Site
 from api.models.audit import write_audit
 from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
-from api.pages.settings.invitations import email_of
+from api.pages.settings.invitations import created_by_invitation, email_of
 
 MOST_TOKENS: Final = 20  # of a member, on the page that asks before the removal
 TOO_MANY: Final = f"A site sends {invitations.MOST_AN_HOUR} e-mails with invitations an hour."
@@ -50,18 +50,15 @@ def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page(Role.OWNER)
 @require_POST
 def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Invite a person, change a role, or remove a member. One owner always stays.
-
-    An administrator adds an existing user without an invitation.
-    """
+    """Invite a person, change a role, or remove a member. One owner always stays."""
     role = request.POST.get("role", "")
+    if request.POST.get("do") == "invite" and role in Role.values:
+        return invite(request, site, request.POST.get("username", ""), Role(role))
     with transaction.atomic():
         Site.objects.select_for_update().get(pk=site.pk)  # two owners must not remove each other
         problem = ""
         if request.POST.get("do") != "remove" and role not in Role.values:
             problem = "Choose a role."
-        elif request.POST.get("do") == "invite":
-            return invite(request, site, request.POST.get("username", "").strip(), Role(role))
         elif request.POST.get("do") == "remove":
             return remove(request, site, request.POST.get("member", ""))
         else:
@@ -73,27 +70,37 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
     return redirect("pages:settings-members", site.sitecode)
 
 
-def invite(request: HttpRequest, site: Site, username: str, role: Role) -> HttpResponseBase:
+def invite(request: HttpRequest, site: Site, text: str, role: Role) -> HttpResponseBase:
     """Return the page with a link for this username, sent by e-mail if it is an address and a mail server is set.
 
-    To an owner it looks the same if the user does not exist. An administrator, who sees all users, adds one at once.
+    To an owner it looks the same if the user does not exist. An administrator, who sees all users, adds one at once,
+    unless an invitation created the account: then nobody knows yet that an address is its owner's.
     """
-    problem = ""
-    if not username or len(username) > LONGEST_USERNAME or "\0" in username:
-        problem = f"Enter an e-mail address or a username of at most {LONGEST_USERNAME} characters."
-    elif site.memberships.filter(user__username=username).exists():
-        problem = f"{username} is already a member."
-    if problem:
-        messages.error(request, problem)
+    try:
+        username = invitations.clean_username(text)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
         return redirect("pages:settings-members", site.sitecode)
-    user = User.objects.filter(username=username, is_active=True).first() if request.user.is_superuser else None
-    if user is not None:
-        Membership.objects.create(user=user, site=site, role=role)  # the site's row is locked
-        write_audit(request.user, site, f"Invited {username}", None, {"role": role})
-        messages.success(request, f"{username} is a member now.")
-        return redirect("pages:settings-members", site.sitecode)
-    may_send = invitations.may_send(site, now=timezone.now())
-    invitation = invitations.invite(site, username, role, inviter=request.user, by=request.user)
+    with transaction.atomic():
+        Site.objects.select_for_update().get(pk=site.pk)
+        if site.memberships.filter(user__username=username).exists():
+            messages.error(request, f"{username} is already a member.")
+            return redirect("pages:settings-members", site.sitecode)
+        user = User.objects.filter(username=username, is_active=True).first() if request.user.is_superuser else None
+        if user is not None and not AuditEntry.objects.filter(site=None, what=created_by_invitation(user)).exists():
+            Membership.objects.create(user=user, site=site, role=role)
+            write_audit(request.user, site, f"Invited {username}", None, {"role": role})
+            messages.success(request, f"{username} is a member now.")
+            return redirect("pages:settings-members", site.sitecode)
+        may_send = invitations.may_send(site, now=timezone.now())
+        invitation = invitations.invite(site, username, role, inviter=request.user, by=request.user)
+    return show_invitation(request, site, username, role, invitation, may_send=may_send)
+
+
+def show_invitation(
+    request: HttpRequest, site: Site, username: str, role: Role, invitation: str, *, may_send: bool
+) -> HttpResponseBase:
+    """Send an invitation and show its link. Not in a transaction: events would wait for the mail server."""
     link = invitations.address_of(request, invitation)
     sent, failure = False, ""
     if has_mail() and email_of(username):

@@ -23,7 +23,7 @@ from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
 from api.pages.settings.rule_form import FIELDS, RuleForm
-from api.pages.undo import CannotUndoError, say_with_kept, say_with_undo
+from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with_undo, switch_to
 from api.rules.validation import explain_too_many
 
 LAST_EVENTS: Final = 20
@@ -59,24 +59,30 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
     with transaction.atomic():
         note_rules_changed(site.pk, now=timezone.now())  # first: a concurrent change waits for the site's row
         rule = get_in_site(Rule, site, request.POST.get("rule", ""))
-        again = [("rule", str(rule.pk)), ("do", do)]
         if do in {"up", "down"}:
             move(request, rule, -1 if do == "up" else 1)
         elif do == "switch":
-            before = {"is_enabled": rule.is_enabled}
-            rule.is_enabled = not rule.is_enabled
-            rule.save(update_fields=["is_enabled"])
-            write_audit(
-                request.user, site, f"Switched the rule {rule.pk} “{rule}”", before, {"is_enabled": rule.is_enabled}
-            )
-            text = f"Rule “{rule}” is {'on' if rule.is_enabled else 'off'}."
-            say_with_undo(request, text, page_of(site, "settings-rules-change"), again)
+            switch(request, rule)
         elif do == "delete":
             write_audit(request.user, site, f"Deleted the rule {rule.pk} “{rule}”", model_to_dict(rule, FIELDS), None)
             kept = {"id": rule.pk, "position": rule.position, **model_to_dict(rule, FIELDS)}
             rule.delete()
             say_with_kept(request, site, f"Rule “{rule}” deleted.", KIND, kept)
     return redirect("pages:settings-rules", site.sitecode)
+
+
+def switch(request: HttpRequest, rule: Rule) -> None:
+    """Switch a rule on or off. The site's row is locked."""
+    was_on, rule.is_enabled = rule.is_enabled, read_switch(request, now=rule.is_enabled)
+    text = f"Rule “{rule}” is {'on' if rule.is_enabled else 'off'}."
+    if rule.is_enabled == was_on:
+        messages.info(request, text)
+        return
+    rule.save(update_fields=["is_enabled"])
+    what, after = f"Switched the rule {rule.pk} “{rule}”", {"is_enabled": rule.is_enabled}
+    write_audit(request.user, rule.site, what, {"is_enabled": was_on}, after)
+    fields = [("do", "switch"), ("rule", str(rule.pk)), switch_to(was_on)]
+    say_with_undo(request, text, page_of(rule.site, "settings-rules-change"), fields)
 
 
 def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from django.contrib.auth.models import User
 from django.test import Client
 
 from api.http.tokens import make_token
@@ -42,12 +43,14 @@ def test_keys__that_have_ended__are_left_out(owner: Client, site: Site) -> None:
         [site], description="Deployment", role="viewer", made_by=owner_of(), expires_at=datetime(2020, 1, 1, tzinfo=UTC)
     )
     now = datetime.now(UTC)
+    eve = User.objects.create_user("eve")  # no member
+    gone, _ = make_token([site], description="Of eve", role="viewer", made_by=eve, expires_at=None)
     revoke_write_key(source.write_keys.get(), now=now)
     revoke_credential(credential, now=now)
 
     shown = look(owner, "keys/")
 
-    for part in ("a-key-that-has-ended", "Server SDK", token.description):
+    for part in ("a-key-that-has-ended", "Server SDK", token.description, gone.description):
         assert part not in shown
 
 

@@ -6,6 +6,8 @@ from urllib.parse import quote
 import pytest
 from django.contrib.auth.models import User
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
@@ -69,9 +71,60 @@ def test_invitation__with_an_unfit_password__creates_nobody(
     assert not User.objects.filter(username=ADA).exists()
 
 
-def test_invitation__of_a_username_that_cannot_be__creates_nobody(owner: Client, site: Site) -> None:
-    assert Client().post(link_for(owner, "ada lovelace"), PASSWORDS).status_code == 400
-    assert not User.objects.filter(username__startswith="ada").exists()
+@pytest.mark.parametrize("username", ["ada lovelace", "o'brien@example.com", "", "a\0b", "a" * 151])
+def test_invitation__of_a_username_that_cannot_be__is_refused(owner: Client, site: Site, username: str) -> None:
+    assert invite(owner, username).status_code == 302
+    assert not AuditEntry.objects.filter(what__startswith="Invited").exists()
+
+
+def test_invitation__of_a_name_in_another_spelling__is_of_the_account_that_signs_in(owner: Client, site: Site) -> None:
+    ada = Client()
+
+    assert ada.post(link_for(owner, "Jose\u0301"), PASSWORDS).status_code == 302
+
+    assert User.objects.filter(username="Jos\u00e9").exists()
+    signed_in = Client().post("/admin/login/", {"username": "Jose\u0301", "password": "on-engines-17"})
+    assert signed_in.status_code == 302
+
+
+def test_invitation__of_an_account_in_other_case__is_for_that_account(owner: Client, site: Site) -> None:
+    ada = User.objects.create_user(ADA, password="on-engines-17")
+    link, client = link_for(owner, "Ada@Example.com"), Client()
+
+    assert client.post(link, PASSWORDS).status_code == 400
+    client.force_login(ada)
+    assert client.post(link).status_code == 302
+    assert User.objects.filter(username__iexact=ADA).count() == 1
+    assert site.memberships.filter(user=ada).exists()
+
+
+def test_invitation__of_an_account_that_was_deleted__is_over(owner: Client, site: Site) -> None:
+    ada, admin = User.objects.create_user(ADA), Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+    link = link_for(owner, ADA)
+
+    admin.post(f"/admin/auth/user/{ada.pk}/delete/", {"post": "yes"})
+
+    assert not User.objects.filter(username=ADA).exists()
+    assert Client().post(link, PASSWORDS).status_code == 404
+    assert Client().post(link_for(owner, ADA), PASSWORDS).status_code == 302
+
+
+def test_invitation__of_an_account_that_an_invitation_made__is_a_link_for_administrators_too(
+    owner: Client, site: Site
+) -> None:
+    """An owner may have opened the link to somebody else's address."""
+    other = Site.objects.create(name="Other", sitecode="other12345")
+    admin = Client()
+    admin.force_login(User.objects.create_superuser("admin"))
+    Client().post(link_for(owner, ADA), PASSWORDS)
+
+    answer = admin.post(
+        "/admin/s/other12345/settings/members/change/", {"do": "invite", "username": ADA, "role": "owner"}
+    )
+
+    assert "/admin/join/" in text_of(answer)
+    assert not other.memberships.exists()
 
 
 @pytest.mark.parametrize("why", ["altered", "inviter demoted", "account removed"])
@@ -100,6 +153,28 @@ def test_invitation__of_somebody_with_an_account__leads_through_the_sign_in(owne
     assert signed_in["Location"] == link
     assert ada.post(link).status_code == 302
     assert site.memberships.filter(user__username="ada").exists()
+
+
+class SavepointBackend(BaseEmailBackend):
+    """A mail server that notes in how many transactions within the test's it was reached."""
+
+    depths: list[int] = []
+
+    def send_messages(self, letters: Any) -> int:
+        self.depths.append(len(connection.savepoint_ids))
+        return len(letters)
+
+
+@pytest.mark.usefixtures("mail_server")
+def test_invitation__while_the_mail_server_answers__locks_nothing(
+    owner: Client, site: Site, settings: Settings
+) -> None:
+    settings.EMAIL_BACKEND = f"{__name__}.SavepointBackend"
+    SavepointBackend.depths.clear()
+
+    invite(owner, ADA)
+
+    assert SavepointBackend.depths == [0]
 
 
 @pytest.mark.usefixtures("mail_server")

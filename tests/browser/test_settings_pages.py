@@ -57,8 +57,8 @@ def test_alert__made_and_tested__reaches_the_webhook_and_stands_in_the_log(desk:
     desk.open("settings/alerts/")
     page.get_by_role("link", name="Create alert").click()
     page.get_by_label("Name").fill("Slow digest")
-    page.get_by_label("When").select_option("lag")
-    page.get_by_label("Threshold").fill("60")
+    page.get_by_label("When the").select_option("lag")
+    page.get_by_label("exceeds").fill("60")
     with receiving(200) as receiver:
         page.get_by_label("Webhook URL").fill(receiver.url)
         page.get_by_role("button", name="Save").click()

@@ -21,12 +21,13 @@ USER = "user/1 é+&"
 KEYS = [f"IDENTIFY_{USER}", f"COHORTS_{USER}", "common", "IDENTIFY_no such key/é", f"IDENTIFY_{USER}\n"]
 OpenLab = Callable[[Shop], Lab]
 COPIED: Final = """
-import json, sys
+import json, sys, time
 task = json.loads(sys.argv[1])
 client_id, client_secret, user_id = task["client_id"], task["secret"], "user/1 é+&"
 visitor_code, goal_id = "vc-1234567890", task["goal_id"]
 {code}
 client.flush(visitor_code, instant=True)
+time.sleep(2)  # a thread of the SDK sends it, and a server would live on
 print(json.dumps([personas, profile, client.is_feature_active(visitor_code, "new_checkout")]))
 """
 

@@ -56,8 +56,9 @@ def invite(
     by: "User | AnonymousUser | str",
 ) -> str:
     """Audit an invitation and return its token without the signature, which alone opens nothing."""
-    newest = AuditEntry.objects.filter(site=site).order_by("-pk").values_list("pk", flat=True).first() or 0
-    token = signing.dumps([site.pk, username, role, inviter.pk, newest], salt=SALT)
+    logs = [AuditEntry.objects.filter(site=each) for each in (site, None)]
+    newest = [log.order_by("-pk").values_list("pk", flat=True).first() or 0 for log in logs]
+    token = signing.dumps([site.pk, username, role, inviter.pk, max(newest)], salt=SALT)
     write_audit(by, site, f"Invited {username}", None, {"role": role})
     return token.rpartition(":")[0]
 

@@ -26,7 +26,7 @@ def test_keys__to_an_owner__are_all_live_ones_with_their_use(owner: Client, site
         last_received_at=now,
     )
     create_credential([site], name="Server SDK", scopes=["read"])
-    make_token([site], description="Deployment", role="viewer", made_by=owner_of(), expires_at=None)
+    make_token([site], description="Deployment", role="viewer", made_by=owner_of(site), expires_at=None)
 
     shown = look(owner, "keys/")
 
@@ -40,7 +40,11 @@ def test_keys__that_have_ended__are_left_out(owner: Client, site: Site) -> None:
     source = create_source(site, name="Shop server", kind="server", write_key="a-key-that-has-ended")
     credential = create_credential([site], name="Server SDK", scopes=["read"]).credential
     token, _ = make_token(
-        [site], description="Deployment", role="viewer", made_by=owner_of(), expires_at=datetime(2020, 1, 1, tzinfo=UTC)
+        [site],
+        description="Deployment",
+        role="viewer",
+        made_by=owner_of(site),
+        expires_at=datetime(2020, 1, 1, tzinfo=UTC),
     )
     now = datetime.now(UTC)
     eve = User.objects.create_user("eve")  # no member

@@ -90,8 +90,8 @@ def write_letter(site: Site, link: str, role: Role, *, inviter: str) -> tuple[st
 def open_invitation(token: str) -> Invitation | None:
     """Return the invitation of a link, None if it has ended. Seven queries at most.
 
-    It ends after DAYS, when its sender is not an owner any more, when the person is removed from the site, and when an
-    administrator deletes the account. An account that differs in case only is the invited one.
+    It ends after DAYS, and when its sender is not an owner any more. It also ends when the person is removed from the
+    site, or an administrator deletes the account. An account that differs in case only is the invited one.
     """
     try:
         site_id, username, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)

@@ -98,7 +98,7 @@ def change_annotation(annotation: Annotation, *, before: dict[str, Any], by: "Us
 
 
 def delete_annotation(annotation: Annotation, *, by: "User | AnonymousUser | str") -> None:
-    """Delete an annotation, with its audit entry; nothing happens if somebody else did meanwhile. Two queries."""
+    """Delete an annotation, with its audit entry; nothing happens if it was deleted meanwhile. Two queries."""
     with transaction.atomic():
         rows = Annotation.objects.filter(site_id=annotation.site_id, pk=annotation.pk)
         if rows.delete()[0]:

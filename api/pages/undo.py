@@ -36,7 +36,7 @@ def say_with_undo(request: HttpRequest, text: str, address: str, fields: Fields 
 
 
 def switch_to(is_on: bool) -> tuple[str, str]:  # noqa: FBT001 - reads like a sentence
-    """Return the field of Undo of a switch. Pressed twice, or after somebody else, it must not do the contrary."""
+    """Return the field of Undo of a switch. Pressed twice, or after another person, it must not do the contrary."""
     return "to", "on" if is_on else "off"
 
 

@@ -127,7 +127,7 @@ class Annotations(ViewSet):
 
     @extend_schema(operation_id="readAnnotation", responses=answers(200, AnnotationShape, 404))
     def retrieve(self, request: Request, sitecode: str, annotation_id: int) -> Response:
-        """Return an annotation."""
+        """Return one text with its time and goal."""
         return Response(shape(find_annotation(request, sitecode, annotation_id), request))
 
     @extend_schema(

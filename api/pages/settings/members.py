@@ -73,8 +73,8 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
 def invite(request: HttpRequest, site: Site, text: str, role: Role) -> HttpResponseBase:
     """Return the page with a link for this username, sent by e-mail if it is an address and a mail server is set.
 
-    To an owner it looks the same if the user does not exist. An administrator, who sees all users, adds one at once,
-    unless an invitation created the account: then nobody knows yet that an address is its owner's.
+    To an owner it looks the same if the user does not exist. An administrator, who sees all users, adds one at once.
+    If an invitation created the account, an administrator sends a link too: its e-mail address may not be its owner's.
     """
     try:
         username = invitations.clean_username(text)

@@ -113,7 +113,7 @@ def test_invitation__of_an_account_that_was_deleted__is_over(owner: Client, site
 def test_invitation__of_an_account_that_an_invitation_made__is_a_link_for_administrators_too(
     owner: Client, site: Site
 ) -> None:
-    """An owner may have opened the link to somebody else's address."""
+    """An owner may have opened a link to the address of another person."""
     other = Site.objects.create(name="Other", sitecode="other12345")
     admin = Client()
     admin.force_login(User.objects.create_superuser("admin"))

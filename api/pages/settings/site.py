@@ -102,18 +102,18 @@ class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
         base = lru_cache(partial(find_base, self.instance))
         self.initial["base_goal_id"] = lambda: (goal := base().goal) and goal.pk
         choices = cast("forms.TypedChoiceField", self.fields["base_goal_id"])
-        choices.choices = lambda: list_base_goals(self.instance, base().goal)
+        template = self.instance.goal_name_template  # a form that was sent may put a wrong one into the instance
+        choices.choices = lambda: list_base_goals(self.instance, base().goal, template=template)
 
     @property
     def parts(self) -> list[tuple[str, list[forms.BoundField]]]:
         return [(title, [self[name] for name in names]) for title, names in PARTS]
 
 
-def list_base_goals(site: Site, base: Goal | None) -> list[tuple[int | str, str]]:
+def list_base_goals(site: Site, base: Goal | None, *, template: str) -> list[tuple[int | str, str]]:
     """Return the goals to choose a base from: those with most conversions, and the one that is chosen."""
     found = find_goals([site.pk], GoalFilter(), now=timezone.now(), order=BY_CONVERSIONS, limit=MOST_BASE_GOALS).goals
     goals = {goal.pk: goal for goal in (*found, *([base] if base else []))}
-    template = site.goal_name_template
     names = {pk: str(show_goal_name(goal, template=template)) for pk, goal in goals.items()}
     return [("", "None: all visitors seen"), *sorted(names.items(), key=lambda item: (item[1].casefold(), item[0]))]
 

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                 ),
             ]
         ),
+        migrations.AlterField("refusedkey", "hint", models.CharField(blank=True, max_length=16)),
         # On the way back, hints that are too long for the shorter column go. They live for a day at most.
         migrations.RunSQL(migrations.RunSQL.noop, "DELETE FROM api_refusedkey WHERE length(hint) > 8"),
-        migrations.AlterField("refusedkey", "hint", models.CharField(blank=True, max_length=16)),
     ]

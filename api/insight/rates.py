@@ -25,8 +25,12 @@ from goals.reports.visitors_seen import SeenVisitors, count_visitors_seen
 MOST_READ: Final = 20_000  # conversions of a period that a request reads: some 80 ms
 MOST_COUNTED: Final = 3_000_000  # that a thread reads: some 10 s
 FRESH: Final = timedelta(minutes=5)
+OLD: Final = 2 * FRESH  # of a count of a period that went on: beside new conversions its rates would pass 100 %
 KEPT_SECONDS: Final = 86_400
+TOO_MANY_SECONDS: Final = 3_600  # until a period of more than MOST_COUNTED is tried again
+CLAIM_SECONDS: Final = 60  # in which no other thread or process begins the same count
 THREAD: Final = "visitors-seen"
+MOST_THREADS: Final = 2  # of a process: one for each side of a rate
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +61,7 @@ class Rate:
 class KeptCount(NamedTuple):
     """A count in the cache."""
 
-    visitors: int
+    visitors: int | None  # None for more than MOST_COUNTED conversions
     steps: Mapping[datetime, int]
     at: datetime
 
@@ -102,11 +106,12 @@ def load_seen(
     """Return the visitors of a base in each period, and in the steps that begin at `starts`, which are sorted.
 
     None for more than MOST_READ conversions that no thread has counted yet: it begins to. Such a count is up to a few
-    minutes old. One query at most, and one round trip to the cache.
+    minutes old. None also for more than MOST_COUNTED, see `is_too_many`. One query at most, and one round trip to the
+    cache.
     """
-    ids = None if base.goal_ids is None else tuple(base.goal_ids)
-    wanted = [WantedCount(site_id, ids, begin, _round(end), tuple(starts)) for begin, end in periods]
-    kept = _read_kept(wanted)
+    wanted = _list_wanted(site_id, base, periods, starts)
+    ids = wanted[0].goal_ids if wanted else None
+    kept = {each: count for each, count in _read_kept(wanted).items() if not _is_old(each, count, now)}
     missing = [place for place, each in enumerate(wanted) if each not in kept]
     found: dict[int, SeenVisitors | None] = {}
     if missing:
@@ -115,24 +120,33 @@ def load_seen(
         found = dict(zip(missing, counts, strict=True))
     for place, each in enumerate(wanted):
         if each in kept:
-            found[place] = SeenVisitors(kept[each].visitors, kept[each].steps)
+            count = kept[each]
+            found[place] = None if count.visitors is None else SeenVisitors(count.visitors, count.steps)
     due = [each for place, each in enumerate(wanted) if _is_due(found[place], kept.get(each), now)]
-    begin_to_count([each for each in due if each.begin == _round(each.begin)])  # no page asks for another one again
+    begin_to_count([each for each in due if each.begin == round_down(each.begin)])  # no page asks for another one again
     return [found[place] for place in range(len(periods))]
 
 
+def is_too_many(site_id: int, base: RateBase, period: Period, *, starts: Sequence[datetime] = ()) -> bool:
+    """Return True if a thread found more than MOST_COUNTED conversions in a period. One round trip to the cache."""
+    return any(kept.visitors is None for kept in _read_kept(_list_wanted(site_id, base, [period], starts)).values())
+
+
 def begin_to_count(wanted: Collection[WantedCount]) -> None:
-    """Count in a thread, unless this process does so already: then a later request asks again."""
-    if wanted and THREAD not in {thread.name for thread in threading.enumerate()}:
+    """Count in a thread, unless this process has MOST_THREADS already: then a later request asks again."""
+    if wanted and sum(thread.name == THREAD for thread in threading.enumerate()) < MOST_THREADS:
         threading.Thread(target=_count_and_close, args=[list(wanted)], name=THREAD, daemon=True).start()
 
 
 def count_and_keep(wanted: Iterable[WantedCount]) -> None:
     """Count visitors and keep the counts in the cache. A query each. Raises RedisError and DatabaseError.
 
-    A period with more than MOST_COUNTED conversions stays uncounted.
+    A count that began less than CLAIM_SECONDS ago is left to whoever began it. A period with more than MOST_COUNTED
+    conversions stays uncounted, and for TOO_MANY_SECONDS no thread reads it again.
     """
     for each in wanted:
+        if not cache.add(f"{each.key}:claim", 1, timeout=CLAIM_SECONDS):
+            continue
         at = datetime.now(UTC)
         (seen,) = count_visitors_seen(
             each.site_id,
@@ -141,8 +155,8 @@ def count_and_keep(wanted: Iterable[WantedCount]) -> None:
             starts=each.starts,
             most_read=MOST_COUNTED,
         )
-        if seen is not None:
-            cache.set(each.key, tuple(KeptCount(seen.visitors, dict(seen.steps), at)), timeout=KEPT_SECONDS)
+        count = KeptCount(None, {}, at) if seen is None else KeptCount(seen.visitors, dict(seen.steps), at)
+        cache.set(each.key, tuple(count), timeout=TOO_MANY_SECONDS if seen is None else KEPT_SECONDS)
 
 
 def _count_and_close(wanted: Sequence[WantedCount]) -> None:
@@ -152,6 +166,13 @@ def _count_and_close(wanted: Sequence[WantedCount]) -> None:
         log.warning("rates.uncounted", error=type(error).__name__)
     finally:
         connections.close_all()
+
+
+def _list_wanted(
+    site_id: int, base: RateBase, periods: Sequence[Period], starts: Sequence[datetime]
+) -> list[WantedCount]:
+    ids = None if base.goal_ids is None else tuple(sorted(base.goal_ids))
+    return [WantedCount(site_id, ids, begin, end and round_down(end), tuple(starts)) for begin, end in periods]
 
 
 def _read_kept(wanted: Sequence[WantedCount]) -> dict[WantedCount, KeptCount]:
@@ -164,9 +185,17 @@ def _read_kept(wanted: Sequence[WantedCount]) -> dict[WantedCount, KeptCount]:
 
 
 def _is_due(seen: SeenVisitors | None, kept: KeptCount | None, now: datetime) -> bool:
-    return seen is None if kept is None else now - kept.at > FRESH
+    if kept is None:
+        return seen is None
+    return seen is not None and now - kept.at > FRESH
 
 
-def _round(end: datetime | None) -> datetime | None:
-    """Return the end of a period that moves with the clock in steps of FRESH, so that the cache finds its count."""
-    return None if end is None else end - (end - datetime.min.replace(tzinfo=UTC)) % FRESH
+def _is_old(wanted: WantedCount, kept: KeptCount, now: datetime) -> bool:
+    """Return True for a count of a period that went on after it, unless it is nearly new."""
+    went_on = wanted.end is None or kept.at < wanted.end
+    return kept.visitors is not None and went_on and now - kept.at > OLD
+
+
+def round_down(at: datetime) -> datetime:
+    """Return a bound of a period that moves with the clock in steps of FRESH, so that the cache finds its count."""
+    return at - (at - datetime.min.replace(tzinfo=UTC)) % FRESH

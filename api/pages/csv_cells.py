@@ -42,7 +42,7 @@ def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> li
 
 
 def write_rate(rate: Rate | None) -> list[str | int]:
-    """Return both sides of a rate and the rate from 0 to 1, empty if they are not counted."""
+    """Return both sides of a rate and the rate from 0 to 1, or in its place that a side is not counted."""
     if rate is None:
-        return ["", "", ""]
+        return ["", "", "not counted"]
     return [rate.converting, rate.base, "" if rate.value is None else f"{rate.value:.6f}"]

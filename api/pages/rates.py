@@ -6,20 +6,25 @@ from datetime import datetime
 from typing import Final
 
 from api.http.wording import count_of
-from api.insight.rates import MOST_COUNTED, Rate, RateBase, find_base, load_seen
+from api.insight.rates import MOST_COUNTED, Rate, RateBase, find_base, is_too_many, load_seen
 from api.models import Site
 from api.pages.change import Card, FigureChange
 from api.pages.ranges import Range
 from api.templatetags.figures import share
+from goals.models import Goal
+from goals.reports.site_periods import MOST_READ
 from goals.reports.visitors_seen import SeenVisitors
 from goals.shown_names import show_goal_name
 
-UNCOUNTED: Final = (
-    f"The visitors of this period are being counted. Reload the page in a few seconds. Periods of more than "
-    f"{MOST_COUNTED:,} conversions have no rate."
+UNCOUNTED: Final = "The visitors of this period are being counted. Reload the page in a few seconds."
+TOO_MANY: Final = (
+    f"This period has too many conversions: there are no rates of more than {MOST_COUNTED:,}. Choose a shorter one."
 )
+# Of goals whose converting visitors a page does not read, as the column of visitors says.
+NOT_READ: Final = f"Visitors are counted for up to {MOST_READ:,} conversions."
 LEAST_POINTS: Final = 0.1
-ABOVE_WHOLE: Final = "Above 100 %: more visitors converted this goal than the base goal."
+ABOVE_BASE_GOAL: Final = "Above 100 %: more visitors converted this goal than the base goal."
+ABOVE_OLD: Final = "Above 100 %: the larger count is some minutes old."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +41,33 @@ class BaseOfRange:
 
     words: str  # `seen`, after the number of visitors
     seen: Sequence[SeenVisitors | None]  # None until they are counted
+    goal: Goal | None = None  # None for all visitors seen
+    uncounted: str = UNCOUNTED  # the reason in words if there is no count
 
     @property
     def sentence(self) -> str:
         """The visitors of whom the rates of the page are a part."""
         now = self.seen[0] if self.seen else None
-        return UNCOUNTED if now is None else f"Rates are of {count_of(now.visitors, 'visitor')} {self.words}."
+        return self.uncounted if now is None else f"Rates are of {count_of(now.visitors, 'visitor')} {self.words}."
 
     def rate(self, converting: int | None, place: int = 0) -> Rate | None:
         """Return the rate of these visitors in a period; None if either side is not counted."""
         seen = self.seen[place] if place < len(self.seen) else None
         return None if seen is None or converting is None else Rate(converting, seen.visitors)
 
-    def show(self, converting: int | None) -> ShownRate:
-        """Return the rate of these visitors in the range."""
+    def show(self, goal: Goal, converting: int | None) -> ShownRate:
+        """Return the rate of these visitors of a goal in the range."""
         rate = self.rate(converting)
-        return ShownRate("–", UNCOUNTED) if rate is None else ShownRate(share(rate.value), self.describe(rate))
+        if rate is None:
+            return ShownRate("–", NOT_READ if self.seen and self.seen[0] else self.uncounted)
+        return ShownRate(share(rate.value), self.describe(goal, rate))
 
-    def describe(self, rate: Rate) -> str:
-        """Return both sides of a rate in words, with a warning above 100 %."""
+    def describe(self, goal: Goal, rate: Rate) -> str:
+        """Return both sides of a goal's rate in words, with the reason if it is above 100 %."""
         sides = f"{rate.converting:,} of {count_of(rate.base, 'visitor')} {self.words}."
-        return f"{sides} {ABOVE_WHOLE}" if rate.converting > rate.base else sides
+        if rate.converting <= rate.base:
+            return sides
+        return f"{sides} {ABOVE_OLD if self.goal in {None, goal} else ABOVE_BASE_GOAL}"
 
 
 def name_base(site: Site, base: RateBase) -> str:
@@ -69,20 +80,22 @@ def name_base(site: Site, base: RateBase) -> str:
 def load_base(site: Site, range_: Range, *, compares: bool = False, starts: Sequence[datetime] = ()) -> BaseOfRange:
     """Return the base of a range, and of the compared period if asked for. Two queries at most."""
     base, periods = find_base(site), range_.periods if compares else range_.periods[:1]
-    return BaseOfRange(name_base(site, base), load_seen(site.pk, base, periods, starts=starts, now=range_.now))
+    seen = load_seen(site.pk, base, periods, starts=starts, now=range_.now)
+    is_endless = seen[0] is None and is_too_many(site.pk, base, periods[0], starts=starts)
+    return BaseOfRange(name_base(site, base), seen, base.goal, TOO_MANY if is_endless else UNCOUNTED)
 
 
-def make_rate_card(base: BaseOfRange, converting: Sequence[int]) -> Card:
-    """Return the rate of converting visitors by period, beside that of the compared period if there is one. Pure."""
+def make_rate_card(base: BaseOfRange, goal: Goal, converting: Sequence[int]) -> Card:
+    """Return a goal's rate of converting visitors by period, beside that of the compared one if there is one. Pure."""
     now = base.rate(converting[0])
     before = base.rate(converting[1], 1) if len(converting) > 1 else None
     label = "Conversion rate"
     if now is None:
-        return Card(label, "–", help=UNCOUNTED)
+        return Card(label, "–", help=base.uncounted)
     if now.value is None or before is None or before.value is None:
-        return Card(label, share(now.value), help=base.describe(now))
+        return Card(label, share(now.value), help=base.describe(goal, now))
     change = compare_shares(now.value, before.value)
-    return Card(label, share(now.value), share(before.value), change, base.describe(now))
+    return Card(label, share(now.value), share(before.value), change, base.describe(goal, now))
 
 
 def compare_shares(now: float, before: float) -> FigureChange:

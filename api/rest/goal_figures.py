@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.insight.rates import Rate, RateBase, find_base, load_seen
+from api.insight.rates import FRESH, MOST_COUNTED, Rate, RateBase, find_base, load_seen, round_down
 from api.models import Site
 from api.rest.goals import find_goal
 from api.rest.reading import Query
@@ -30,21 +30,25 @@ BASE_VISITORS: Final = serializers.IntegerField(
     source="base_visitors",
     allow_null=True,
     help_text="Visitors of the period with a conversion of the base goal, otherwise of any goal. Null if there are too "
-    "many conversions to count them at once: ask again later for the same period, whose times are full hours.",
+    "many conversions to count them at once: ask again later for the same period, whose times are full hours. "
+    f"Periods of more than {MOST_COUNTED:,} conversions stay null.",
 )
 
 
 class PeriodQuery(Query):
     """The times from `begin` until before `end`."""
 
-    begin = serializers.DateTimeField(required=False, help_text=f"Default: {DAYS} days before `end`.")
+    begin = serializers.DateTimeField(
+        required=False,
+        help_text=f"Default: {DAYS} days before `end`, rounded down to {FRESH.total_seconds() / 60:g} minutes.",
+    )
     end = serializers.DateTimeField(required=False, help_text="The first time no longer included. Default: now.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters with `begin` and `end` filled in. Raises ValidationError for an impossible period."""
         end = attrs.setdefault("end", timezone.now())
         try:
-            begin = attrs.setdefault("begin", end - timedelta(days=DAYS))
+            begin = attrs.setdefault("begin", round_down(end - timedelta(days=DAYS)))
         except OverflowError as error:
             raise serializers.ValidationError({"end": "This is too long ago."}) from error
         if begin >= end:

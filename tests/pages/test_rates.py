@@ -11,10 +11,12 @@ from django.test import Client
 
 from api.insight import rates
 from api.models import AuditEntry
-from api.pages.rates import compare_shares
+from api.pages.goals import export, goal_list
+from api.pages.rates import UNCOUNTED, BaseOfRange, ShownRate, compare_shares
 from api.templatetags.figures import share
 from goals import catalogue, merging
 from goals.models import Goal
+from goals.reports.visitors_seen import SeenVisitors
 from tests.support.goal_pages import BASE, page_of
 from tests.support.pages import Enter, text_of
 from tests.support.settings_pages import sent_form
@@ -50,6 +52,13 @@ def card_of(client: Client, goal: Goal, query: str = WEEK) -> Any:
     page = client.get(f"{page_of(goal)}?{query}")
     text_of(page)
     return next(card for card in page.context["seen"].cards if card.label == "Conversion rate")
+
+
+def join_counting() -> None:
+    """Wait for the threads that count."""
+    for thread in threading.enumerate():
+        if thread.name == rates.THREAD:
+            thread.join(30)
 
 
 def rate_in_list(client: Client, goal: Goal) -> tuple[str, str]:
@@ -103,6 +112,78 @@ def test_rate__with_base_goal__is_of_its_visitors(world: World, viewer: Client, 
     text, title = rate_in_list(viewer, goal_of("View"))
     assert (text, title.partition(" Above")[0]) == ("200 %", "8 of 4 visitors who converted track Session.")
     assert title.endswith(" Above 100 %: more visitors converted this goal than the base goal.")
+
+
+@pytest.mark.parametrize(
+    ("base", "goal", "reason"),
+    [
+        (None, 1, "Above 100 %: the larger count is some minutes old."),
+        (1, 1, "Above 100 %: the larger count is some minutes old."),
+        (2, 1, "Above 100 %: more visitors converted this goal than the base goal."),
+    ],
+)
+def test_rate__above_the_whole__gives_the_reason(base: int | None, goal: int, reason: str) -> None:
+    of_range = BaseOfRange("seen", [SeenVisitors(1)], Goal(pk=base) if base else None)
+
+    assert of_range.show(Goal(pk=goal), 2) == ShownRate("200 %", f"2 of 1 visitor seen. {reason}")
+
+
+def test_rate__of_visitors_that_a_list_does_not_count__says_so(
+    viewer: Client, buy: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goal_list, "MOST_READ", 1)
+
+    assert rate_in_list(viewer, buy) == ("–", "Visitors are counted for up to 100,000 conversions.")
+
+
+def test_rate__of_too_many_conversions__does_not_ask_to_reload(
+    viewer: Client, buy: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear()
+    for name in ("MOST_READ", "MOST_COUNTED"):
+        monkeypatch.setattr(rates, name, 5)
+
+    card_of(viewer, buy)
+    join_counting()
+
+    assert card_of(viewer, buy).help.startswith("This period has too many conversions")
+    assert rate_in_list(viewer, buy)[1] == UNCOUNTED
+    join_counting()
+    assert "This period has too many conversions" in text_of(viewer.get(f"{BASE}?{WEEK}"))
+
+
+def test_rate__that_is_not_counted_in_files__says_so(
+    viewer: Client, buy: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.clear()
+    monkeypatch.setattr(rates, "MOST_READ", 5)
+    figures = viewer.get(f"{page_of(buy, 'figures.csv')}?{WEEK}&step=week").content.decode("utf-8-sig")
+    goals = viewer.get(f"{BASE}export/?{WEEK}").getvalue().decode("utf-8-sig")
+    join_counting()
+
+    (row,) = csv.DictReader(io.StringIO(figures))
+    listed = {row["id"]: row for row in csv.DictReader(io.StringIO(goals))}[str(buy.pk)]
+    assert row["conversion rate"] == row["compared: conversion rate"] == "not counted"
+    assert listed["conversion rate, 2026-11-16 to 2026-11-22"] == "not counted"
+
+
+def test_rate__in_a_file__is_of_a_base_that_is_read_after_the_visitors(
+    world: World, viewer: Client, buy: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_visitors = export.load_visitors
+
+    def convert_meanwhile(*args: Any, **options: Any) -> dict[int, int]:
+        for number in range(20, 30):
+            world.track("Buy", userId=f"u{number}")
+        return load_visitors(*args, **options)
+
+    monkeypatch.setattr(export, "load_visitors", convert_meanwhile)
+
+    goals = viewer.get(f"{BASE}export/?{WEEK}").getvalue().decode("utf-8-sig")
+
+    listed = {row["id"]: row for row in csv.DictReader(io.StringIO(goals))}[str(buy.pk)]
+    days = "2026-11-16 to 2026-11-22"
+    assert [listed[f"{name}, {days}"] for name in ("converting visitors", "visitors seen")] == ["12", "18"]
 
 
 def test_rate__of_a_base_goal_that_was_merged__is_of_its_target(world: World, viewer: Client, buy: Goal) -> None:
@@ -164,9 +245,7 @@ def test_rate__of_many_conversions__is_counted_in_the_background(
     monkeypatch.setattr(rates, "MOST_READ", 5)
 
     first = card_of(viewer, buy)
-    for thread in threading.enumerate():
-        if thread.name == rates.THREAD:
-            thread.join(30)
+    join_counting()
 
     assert (first.value, first.change) == ("–", None)
     assert "being counted" in first.help

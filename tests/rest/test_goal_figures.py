@@ -48,6 +48,16 @@ def test_figures__without_any_visitor__have_no_rate(owner: Caller, goal: Goal) -
     assert (answer["baseVisitors"], answer["rate"]) == (0, None)
 
 
+def test_figures__without_a_begin__have_one_that_the_cache_finds_again(owner: Caller, goal: Goal) -> None:
+    end = {"end": "2026-11-23T03:07:09Z"}
+
+    figures = owner.get(f"/api/goals/{goal.pk}/figures?{urlencode(end)}")
+    breakdown = owner.get(f"/api/goals/{goal.pk}/breakdown?{urlencode({'by': 'currency', **end})}")
+
+    assert {answer["begin"] for answer in (figures, breakdown)} == {"2026-10-24T03:05:00Z"}
+    assert figures["end"] == end["end"]
+
+
 def test_base_goal__of_a_site__is_the_base_of_rates(owner: Caller, goal: Goal) -> None:
     view = Goal.objects.get(name__endswith="View")
 

@@ -138,5 +138,5 @@ def name_parts(
         parts.append((count_of(breakdown.values - len(breakdown.parts), "other"), breakdown.other))
     # A rate of the newest conversions over the visitors of the whole range would say nothing.
     base = None if seen.is_cut else load_base(site, span)
-    rows = [(name, part, base.show(part.visitors) if base else NO_RATE) for name, part in parts]
+    rows = [(name, part, base.show(goal, part.visitors) if base else NO_RATE) for name, part in parts]
     return {"parts": rows, "values": breakdown.values, "seen": seen, "rates": base.sentence if base else ""}

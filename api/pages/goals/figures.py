@@ -66,7 +66,7 @@ class GoalFiguresView:
         self.rates = load_goal_rates(site, goal, range_, series)
         self.cards = make_cards(goal, figures, self.currency)
         place = [card.label for card in self.cards].index("Converting visitors") + 1
-        self.cards.insert(place, make_rate_card(self.rates.base, [each.visitors for each in figures]))
+        self.cards.insert(place, make_rate_card(self.rates.base, goal, [each.visitors for each in figures]))
         if self.trouble:
             return
         members = set(load_member_ids(site.pk, [goal])[goal.pk])

@@ -180,7 +180,7 @@ def make_rows(
             goal,
             figures.get(goal.pk, NO_FIGURES),
             visitors.get(goal.pk),
-            base.show(visitors.get(goal.pk)) if base else None,
+            base.show(goal, visitors.get(goal.pk)) if base else None,
             compare(figures[goal.pk].conversions, before[goal.pk].conversions) if goal.pk in before else None,
             headlines.get(goal.pk),
             patterns.get(goal.pk, ""),

@@ -89,7 +89,7 @@ class Outcomes:
     """Outcomes of the newest messages of a period: of OUTCOME_KINDS."""
 
     messages: int
-    since: datetime | None  # the oldest message counted; None if there was none
+    since: datetime | None  # the oldest message counted, or looked at if it is cut; None if there was none
     is_cut: bool  # there are older ones
     by_time: dict[datetime, Counter[str]]  # by the step of their receipt
     by_source: dict[int | None, Counter[str]]
@@ -205,16 +205,19 @@ def count_outcomes(
                 SELECT id, source_id, received_at, status, reason, {KIND} AS kind FROM api_message
                  WHERE site_id = %(site)s AND id < %(below)s ORDER BY id DESC LIMIT %(look)s
             )
-            SELECT CASE WHEN received_at >= %(begin)s THEN width_bucket(received_at, %(times)s::timestamptz[])
-                        ELSE 0 END AS step, source_id, status, reason, kind, count(*), min(received_at),
-                   (SELECT count(*) FROM newest), (SELECT min(received_at) FROM newest),
-                   (array_agg(id ORDER BY id DESC) FILTER (WHERE reason <> '' OR kind = ANY(%(sampled)s)))[:%(most)s]
-              FROM newest
-             WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s)
-               AND (received_at >= %(begin)s AND received_at < %(end)s
-                    OR received_at >= %(compared_begin)s AND received_at < %(compared_end)s)
-             GROUP BY 1, 2, 3, 4, 5
-             ORDER BY 1 DESC
+            SELECT * FROM (SELECT count(*), min(received_at) FROM newest) AS looked_at
+              LEFT JOIN (
+                SELECT CASE WHEN received_at >= %(begin)s THEN width_bucket(received_at, %(times)s::timestamptz[])
+                            ELSE 0 END AS step, source_id, status, reason, kind, count(*), min(received_at),
+                       (array_agg(id ORDER BY id DESC)
+                        FILTER (WHERE reason <> '' OR kind = ANY(%(sampled)s)))[:%(most)s]
+                  FROM newest
+                 WHERE (%(source)s::bigint IS NULL OR source_id = %(source)s)
+                   AND (received_at >= %(begin)s AND received_at < %(end)s
+                        OR received_at >= %(compared_begin)s AND received_at < %(compared_end)s)
+                 GROUP BY 1, 2, 3, 4, 5
+              ) AS counted ON true
+             ORDER BY step DESC
             """,
             {
                 "site": site_id,
@@ -227,16 +230,24 @@ def count_outcomes(
                 **steps.bounds,
             },
         )
-        return _read_outcomes(cursor.fetchall(), steps, sampled)
+        found = cursor.fetchall()  # one row without counts if no message is in these times
+        looked_at, back_to = found[0][:2]
+        is_full = looked_at >= OUTCOMES_LOOK
+        return _read_outcomes(
+            [row[2:] for row in found if row[2] is not None], steps, sampled, back_to if is_full else None
+        )
 
 
-def _read_outcomes(rows: Sequence[tuple[Any, ...]], steps: Steps, sampled: Sequence[str]) -> Outcomes:
+def _read_outcomes(
+    rows: Sequence[tuple[Any, ...]], steps: Steps, sampled: Sequence[str], back_to: datetime | None
+) -> Outcomes:
+    """Return counts as outcomes. `back_to` is the oldest message looked at if there may be older ones."""
     by_time: dict[datetime, Counter[str]] = {}
     by_source: dict[int | None, Counter[str]] = {}
     before: Counter[str] = Counter()
     reasons: dict[tuple[str, str], ReasonCount] = {}
     samples: list[int] = []
-    for step, source, status, reason, kind, count, _, _, _, ids in rows:
+    for step, source, status, reason, kind, count, _, ids in rows:
         if not step:
             before[kind] += count
             continue
@@ -248,13 +259,12 @@ def _read_outcomes(rows: Sequence[tuple[Any, ...]], steps: Steps, sampled: Seque
             counted.samples = sorted({*counted.samples, *ids}, reverse=True)[:SAMPLES]
         if kind in sampled:
             samples += ids
-    _, _, _, _, _, _, _, looked_at, back_to, _ = rows[0] if rows else (None,) * 10
-    is_full = bool(rows) and looked_at >= OUTCOMES_LOOK
-    is_whole = steps.compared is not None and not (is_full and back_to > steps.compared[0])
+    is_cut = back_to is not None and back_to > steps.begin
+    is_whole = steps.compared is not None and not (back_to and back_to > steps.compared[0])
     return Outcomes(
         messages=sum(row[5] for row in rows if row[0]),
-        since=min((row[6] for row in rows if row[0]), default=None),
-        is_cut=is_full and back_to > steps.begin,
+        since=back_to if is_cut else min((row[6] for row in rows if row[0]), default=None),
+        is_cut=is_cut,
         by_time=by_time,
         by_source=by_source,
         reasons=sorted(reasons.values(), key=lambda reason: (-reason.count, reason.code)),

@@ -245,6 +245,25 @@ def test_outcomes__of_more_messages_than_are_looked_at__say_so(
     assert "Outcomes are those of the latest" in look(viewer)
 
 
+def test_outcomes__of_a_quiet_source_of_a_busy_site__say_that_they_are_cut(
+    viewer: Client, site: Site, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "OUTCOMES_LOOK", 3)
+    now = timezone.now()
+    for back in (30, 2):
+        store(site, source=source, status="failed", reason="worker_died", at=now - timedelta(hours=back))
+    others = [store(site, status="done", effects=["converted"], at=now - timedelta(minutes=1)) for _ in range(3)]
+    hours = delivery.list_hours_of_day(now)
+    steps = delivery.Steps(hours.times, now, (now - timedelta(hours=48), now - timedelta(hours=24)))
+
+    found = delivery.count_outcomes(site.pk, steps, source_id=source.pk)
+    all_sources = delivery.count_outcomes(site.pk, delivery.list_hours_of_day(now + timedelta(days=9)))
+
+    assert (found.messages, found.is_cut, found.before, found.since) == (0, True, None, others[0].received_at)
+    assert (all_sources.messages, all_sources.is_cut, all_sources.since) == (0, False, None)
+    assert "Outcomes are those of the latest" in look(viewer, source=source.pk)
+
+
 def test_hours_of_day__at_midnight__are_whole() -> None:
     hours = delivery.list_hours_of_day(START).times
 

@@ -273,10 +273,17 @@ def _read_outcomes(
     )
 
 
-def measure_lag(site_id: int, *, since: datetime, until: datetime | None = None, source_id: int | None = None) -> Lag:
+def measure_lag(
+    site_id: int,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    source_id: int | None = None,
+    below: int = LARGEST_ID,
+) -> Lag:
     """Return how long the messages took that were digested in this time: the lag of every page and alert.
 
-    It looks at the newest LAG_LOOK of them among the newest OUTCOMES_LOOK of a site. One query.
+    It looks at the newest LAG_LOOK of them among the newest OUTCOMES_LOOK of a site with ids below `below`. One query.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -287,7 +294,8 @@ def measure_lag(site_id: int, *, since: datetime, until: datetime | None = None,
                    percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY took) FILTER (WHERE has_waited)
               FROM (
                 SELECT extract(epoch FROM digested_at - received_at)::float8 AS took, has_waited
-                  FROM (SELECT * FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s) AS newest
+                  FROM (SELECT * FROM api_message WHERE site_id = %(site)s AND id < %(below)s
+                         ORDER BY id DESC LIMIT %(most)s) AS newest
                  WHERE isfinite(digested_at) AND isfinite(received_at)
                    AND (%(source)s::bigint IS NULL OR source_id = %(source)s)
                    AND digested_at > %(since)s AND (%(until)s::timestamptz IS NULL OR digested_at < %(until)s)
@@ -299,6 +307,7 @@ def measure_lag(site_id: int, *, since: datetime, until: datetime | None = None,
                 "look": LAG_LOOK,
                 "most": OUTCOMES_LOOK,
                 "source": source_id,
+                "below": below,
                 "since": since,
                 "until": until,
             },

@@ -217,6 +217,20 @@ def test_lag__of_digested_messages__is_told_in_percentiles(site: Site) -> None:
     assert delivery.measure_lag(site.pk, since=timezone.now() - timedelta(hours=1)) == Lag(100, 50, 95, 99)
 
 
+def test_lag__of_an_ended_range__is_not_crowded_out_by_newer_events(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "OUTCOMES_LOOK", 2)
+    at = timezone.now() - timedelta(days=3)
+    store(site, status="done", at=at, took=7)
+    for _ in range(3):
+        store(site, status="done", took=1)
+
+    response = viewer.get(PATH, {"from": f"{at:%Y-%m-%d}", "to": f"{at:%Y-%m-%d}"})
+
+    assert (response.context["lag"].messages, response.context["lag"].p50) == (1, 7)
+
+
 def test_lag__of_none__is_none(viewer: Client, site: Site) -> None:
     store(site)
 

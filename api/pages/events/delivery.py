@@ -97,12 +97,13 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     source_id = chosen.pk if chosen else None
     kind = BY_CODE.get(request.GET.get("stage", ""))
     steps, links = list_steps(range_, zone_of(site)), EventLinks(site, range_, source_id)
+    below = LARGEST_ID if range_.is_running else id_at(site.pk, range_.end)
     received = count_received(site.pk, [source_id] if source_id else [each.pk for each in sources], steps, now=now)
     outcomes = count_outcomes(
         site.pk,
         _kept(steps, site, now),
         source_id=source_id,
-        below=LARGEST_ID if range_.is_running else id_at(site.pk, range_.end),
+        below=below,
         sampled=kind.kinds if kind else (),
     )
     came = {each: total(by_time.values()) for each, by_time in received.by_source.items()}
@@ -149,7 +150,11 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
             if chosen in {None, source}
         ],
         lag=measure_lag(
-            site.pk, source_id=source_id, since=range_.begin, until=None if range_.is_running else range_.end
+            site.pk,
+            source_id=source_id,
+            since=range_.begin,
+            until=None if range_.is_running else range_.end,
+            below=below,
         ),
         outcomes_look=OUTCOMES_LOOK,
         lag_look=LAG_LOOK,

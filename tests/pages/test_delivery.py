@@ -158,7 +158,7 @@ def test_delivery__compared_with_more_than_is_looked_at__has_no_change_of_outcom
         ("ignored", "reason=dropped_by_rule", {"status": "done", "reason": "dropped_by_rule", "effects": ["nothing"]}),
         ("queued", "outcome=pending", {"status": "pending"}),
         ("converted", "outcome=converted", {"status": "done", "effects": ["converted", "linked"]}),
-        ("profile", "outcome=profile_updated", {"status": "done", "effects": ["linked"]}),
+        ("profile", "All reasons", {"status": "done", "effects": ["linked"]}),
         ("nothing", "outcome=nothing", {"status": "done", "reason": "already_known", "effects": ["nothing"]}),
         ("rejected", "outcome=rejected", {"status": "rejected", "reason": "no_identity", "took": 1}),
         ("failed", "outcome=failed", {"status": "failed", "reason": "worker_died", "took": 1}),
@@ -168,7 +168,7 @@ def test_stage__chosen__shows_its_reasons_and_samples_and_leads_to_its_events(
     viewer: Client, site: Site, stage: str, events: str, fields: dict[str, Any]
 ) -> None:
     chosen = store(site, **fields)
-    other = store(site, status="failed" if stage == "rejected" else "rejected", reason="x", took=1)
+    other = store(site, status="failed" if stage in {"arrival", "rejected"} else "rejected", reason="x", took=1)
 
     page = look(viewer, stage=stage, range="7d")
     since = viewer.get(PATH, {"range": "7d"}).context["range"].begin
@@ -178,6 +178,32 @@ def test_stage__chosen__shows_its_reasons_and_samples_and_leads_to_its_events(
     assert f"/events/{other.pk}/" not in page
     assert events in page
     assert f"since={since:%Y-%m-%d}T00%3A00%3A00Z" in page
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields", "other"),
+    [
+        ("arrival", {"status": "rejected", "reason": "x"}, {"status": "rejected", "reason": "x", "took": 1}),
+        ("rejected", {"status": "rejected", "reason": "x", "took": 1}, {"status": "rejected", "reason": "x"}),
+        ("queued", {"status": "pending"}, {"status": "deferred"}),
+        (
+            "nothing",
+            {"status": "done", "effects": ["nothing"]},
+            {"status": "done", "effects": ["nothing"], "reason": "dropped_by_rule"},
+        ),
+        ("failed", {"status": "failed", "reason": "x"}, None),
+    ],
+)
+def test_stage__whose_list_has_other_events__has_no_link_to_it(
+    viewer: Client, site: Site, stage: str, fields: dict[str, Any], other: dict[str, Any] | None
+) -> None:
+    store(site, **fields)
+    alone = "All in Events" in look(viewer, stage=stage, range="10m")
+    if other:
+        store(site, **other)
+
+    assert alone
+    assert ("All in Events" in look(viewer, stage=stage, range="10m")) == (other is None)
 
 
 def test_delivery__of_a_closed_range__leads_to_its_events_and_measures_its_lag(

@@ -28,6 +28,7 @@ class StageKind:
     label: str
     kinds: tuple[str, ...] = ()  # of api.insight.delivery.OUTCOME_KINDS
     outcome: str = ""  # of the list of events
+    others: tuple[str, ...] = ()  # kinds by which this list and the stage differ
     tone: Tone = ""
     is_better_if_more: bool | None = None
 
@@ -39,11 +40,19 @@ PATH: Final = (
         label="Rejected on arrival",
         kinds=("arrival",),
         outcome="rejected",
+        others=("rejected",),
         tone="bad",
         is_better_if_more=False,
     ),
     StageKind(code="ignored", label="Ignored by rule", kinds=("ignored",)),
-    StageKind(code="queued", label="Queued", kinds=("pending", "deferred"), outcome="pending", tone="warn"),
+    StageKind(
+        code="queued",
+        label="Queued",
+        kinds=("pending", "deferred"),
+        outcome="pending",
+        others=("deferred",),
+        tone="warn",
+    ),
 )
 ENDS: Final = (
     StageKind(
@@ -54,10 +63,16 @@ ENDS: Final = (
         tone="good",
         is_better_if_more=True,
     ),
-    StageKind(code="profile", label="Profile only", kinds=("profile",), outcome="profile_updated"),
-    StageKind(code="nothing", label="No effect", kinds=("nothing",), outcome="nothing"),
+    StageKind(code="profile", label="Profile only", kinds=("profile",)),  # of several effects, each with its own list
+    StageKind(code="nothing", label="No effect", kinds=("nothing",), outcome="nothing", others=("ignored",)),
     StageKind(
-        code="rejected", label="Rejected", kinds=("rejected",), outcome="rejected", tone="bad", is_better_if_more=False
+        code="rejected",
+        label="Rejected",
+        kinds=("rejected",),
+        outcome="rejected",
+        others=("arrival",),
+        tone="bad",
+        is_better_if_more=False,
     ),
     StageKind(code="failed", label="Failed", kinds=("failed",), outcome="failed", tone="bad", is_better_if_more=False),
 )
@@ -86,6 +101,7 @@ class Stage:
     before: int | None
     change: FigureChange | None
     is_chosen: bool
+    has_list: bool  # Events has a list of these events, and of no others
 
     @property
     def tone(self) -> Tone:
@@ -136,7 +152,9 @@ def build_pipeline(
         now, then, whole = count(kind)
         change = None if then is None else compare(now, then, is_better_if_more=kind.is_better_if_more)
         share = 100 * now / whole if whole and kind.code != "received" else None
-        return Stage(kind, now, share, then, change, kind.code == chosen)
+        is_exact = now == sum(counts[each] for each in kind.kinds) and not any(counts[each] for each in kind.others)
+        has_list = kind.code == "received" or (bool(kind.outcome) and is_exact)
+        return Stage(kind, now, share, then, change, kind.code == chosen, has_list)
 
     return Pipeline([build(kind) for kind in PATH], [build(kind) for kind in ENDS])
 

@@ -151,6 +151,31 @@ def test_delivery__compared_with_more_than_is_looked_at__has_no_change_of_outcom
     assert {stage.change for stage in pipeline.ends} == {None}
 
 
+def test_delivery__of_a_range_with_deleted_events__counts_shares_of_those_that_are_left(
+    viewer: Client, world: World, source: Source
+) -> None:
+    world.change_site(keeps_done_days=5)
+    now = timezone.now()
+    for days, received in ((9, 96), (2, 4)):
+        at = now.replace(minute=0, second=0, microsecond=0) - timedelta(days=days)
+        counts = {"received": received, "duplicates": 0, "rejected": 0}
+        SourceCount.objects.create(site_id=world.site.pk, source=source, hour=at, last_received_at=at, **counts)
+    for status, effects in (("done", ["converted"]), ("done", ["nothing"]), ("done", ["converted"]), ("failed", [])):
+        store(world.site, source=source, at=now - timedelta(days=2), status=status, effects=effects)
+
+    pruned, whole = (
+        viewer.get(PATH, {"from": f"{now - timedelta(days=days):%Y-%m-%d}", "to": f"{now:%Y-%m-%d}"})
+        for days in (10, 3)
+    )
+
+    share = {stage.kind.code: stage.share for stage in pruned.context["pipeline"].ends}
+    assert share["converted"] == 50
+    assert "Events are deleted after 5 days" in text_of(pruned)
+    assert "There is no success rate" in text_of(pruned)
+    assert "Events are deleted after" not in text_of(whole)
+    assert "3 of 4 finished events succeeded" in text_of(whole)
+
+
 @pytest.mark.parametrize(
     ("stage", "events", "fields"),
     [

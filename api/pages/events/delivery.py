@@ -99,9 +99,12 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     steps, links = list_steps(range_, zone_of(site)), EventLinks(site, range_, source_id)
     below = LARGEST_ID if range_.is_running else id_at(site.pk, range_.end)
     received = count_received(site.pk, [source_id] if source_id else [each.pk for each in sources], steps, now=now)
+    days = days_kept(site, Message.Status.DONE)
+    oldest = now - timedelta(days=days)
+    is_pruned = steps.begin < oldest
     outcomes = count_outcomes(
         site.pk,
-        _kept(steps, site, now),
+        _kept(steps, oldest),
         source_id=source_id,
         below=below,
         sampled=kind.kinds if kind else (),
@@ -120,8 +123,14 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         sources=sources,
         chosen=chosen,
         pipeline=build_pipeline(
-            outcomes, total(came.values()), received.before, steps, chosen=kind.code if kind else ""
+            outcomes,
+            total(came.values()),
+            received.before,
+            steps,
+            chosen=kind.code if kind else "",
+            is_pruned=is_pruned,
         ),
+        pruned_after=days if is_pruned else None,
         came=total(came.values()),
         is_by_hour=is_by_hour(steps),
         events_link=links.to(outcome=kind.outcome if kind else ""),
@@ -162,9 +171,8 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     )
 
 
-def _kept(steps: Steps, site: Site, now: datetime) -> Steps:
+def _kept(steps: Steps, oldest: datetime) -> Steps:
     """Return the steps without a compared period of which processed events were deleted."""
-    oldest = now - timedelta(days=days_kept(site, Message.Status.DONE))
     return steps if steps.compared is None or steps.compared[0] >= oldest else Steps(steps.times, steps.end)
 
 

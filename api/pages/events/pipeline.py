@@ -126,18 +126,25 @@ def is_by_hour(steps: Steps) -> bool:
 
 
 def build_pipeline(
-    outcomes: Outcomes, came: SourceCounts, before: SourceCounts, steps: Steps, *, chosen: str
+    outcomes: Outcomes,
+    came: SourceCounts,
+    before: SourceCounts,
+    steps: Steps,
+    *,
+    chosen: str,
+    is_pruned: bool = False,
 ) -> Pipeline:
-    """Return the stages of a period.
+    """Return the stages of a period, of which processed events were deleted if `is_pruned`.
 
-    Steps of less than an hour count stored events only: ingest counts duplicates by the hour.
+    Shares of outcomes are of the events that are left, or looked at if outcomes are cut. Steps of less than an hour
+    count stored events only: ingest counts duplicates by the hour.
     """
     by_hour, counts = is_by_hour(steps), outcomes.total
     earlier = outcomes.before or Counter()
     received = came.received if by_hour else outcomes.messages
     received_before = before.received if by_hour else earlier.total()
     has_outcomes_before = outcomes.before is not None and not outcomes.is_cut
-    base = outcomes.messages if outcomes.is_cut else max(received, outcomes.messages)
+    base = outcomes.messages if outcomes.is_cut or is_pruned else max(received, outcomes.messages)
 
     def count(kind: StageKind) -> tuple[int, int | None, int]:
         has_before = steps.compared is not None and (by_hour or has_outcomes_before)

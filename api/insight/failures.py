@@ -1,6 +1,6 @@
 """Rejected and failed events: their reasons, and of each the sources and event names that have it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,7 +35,7 @@ class NamedFailures:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The events with one status and reason. Counts end at FAILED_LOOK."""
+    """The events with one status and reason, of the newest FAILED_LOOK with this status."""
 
     reason: str
     status: str
@@ -45,10 +45,7 @@ class Failures:
     days: Sequence[int] = ()  # counts of the last LINE_DAYS times 24 hours
     samples: Sequence[int] = ()  # the newest, newest first
     names: list[NamedFailures] = field(default_factory=list)  # the most frequent first
-
-    @property
-    def is_cut(self) -> bool:
-        return self.count >= FAILED_LOOK
+    is_cut: bool = False  # there may be older ones: the status has more events than are looked at
 
     @property
     def label(self) -> str:
@@ -90,9 +87,20 @@ def find_failures(config: SiteConfig, *, now: datetime) -> list[Failures]:
     found = (
         {row.id: row for row in messages_by_id(config, [id_ for row in rows for id_ in row[6][:each]])} if rows else {}
     )
+    looked_at = Counter[str]()
+    for status, _, count, *_ in rows:
+        looked_at[status] += count
     return [
         Failures(
-            reason, status, count, first, last, days, ids, group_by_name([found[id_] for id_ in ids if id_ in found])
+            reason,
+            status,
+            count,
+            first,
+            last,
+            days,
+            ids,
+            group_by_name([found[id_] for id_ in ids if id_ in found]),
+            is_cut=looked_at[status] >= FAILED_LOOK,
         )
         for status, reason, count, first, last, days, ids in rows
     ]

@@ -50,6 +50,22 @@ def test_failed__of_a_site_without_any__says_so(viewer: Client) -> None:
     assert "No rejected or failed events." in look(viewer, FAILED)
 
 
+def test_failed__of_more_than_are_looked_at__is_neither_new_nor_has_a_first(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "FAILED_LOOK", 3)
+    for reason in ("digest_failed", "worker_died", "worker_died"):
+        store(site, status="failed", reason=reason, took=1)
+    store(site, status="rejected", reason="no_identity", took=1)
+
+    response = viewer.get(FAILED)
+    page = text_of(response)
+
+    cut = {row.found.reason: (row.found.is_cut, row.is_new) for row in response.context["rows"]}
+    assert cut == {"digest_failed": (True, False), "worker_died": (True, False), "no_identity": (False, True)}
+    assert (page.count("or more</a>"), page.count("· first")) == (2, 1)
+
+
 @pytest.mark.promise("N-05")
 def test_failed__tried_again_by_an_editor__is_shown_first_then_done_and_logged(
     editor: Client, world: World, site: Site, source: Source

@@ -28,7 +28,8 @@ FIELDS: Final = (
     "is_enabled",
 )
 # The worker and those who acknowledge or snooze write these.
-STATE: Final = ("firing_since", "held_at", "notified_at", "acknowledged_at", "snoozed_until")
+QUIET: Final = ("acknowledged_at", "snoozed_until")
+STATE: Final = ("firing_since", "held_at", "notified_at", *QUIET)
 SNOOZES: Final = {"1": timedelta(hours=1), "4": timedelta(hours=4), "24": timedelta(hours=24)}  # by hours
 
 
@@ -60,13 +61,15 @@ def change_alert(
 ) -> None:
     """Save the fields of an alert. Its state is forgotten if it is off or judges something else than before.
 
-    `before` is what `read_values` returned then.
+    An acknowledgement or a snooze is of the threshold at that time: it ends with a change of it. `before` is what
+    `read_values` returned then.
     """
     forgets = not alert.is_enabled or bool({"condition", "source", "is_enabled"} & set(changed))
+    forgotten = STATE if forgets else QUIET if "threshold" in changed else ()
     with transaction.atomic():
-        if forgets:
-            forget_state(alert)
-        alert.save(update_fields=[*FIELDS, *(STATE if forgets else ())])  # the worker writes the state meanwhile
+        for name in forgotten:
+            setattr(alert, name, None)
+        alert.save(update_fields=[*FIELDS, *forgotten])  # the worker writes the state meanwhile
         was, is_now = audit_values(before, read_values(alert))
         if was:
             write_audit(by, alert.site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
@@ -79,14 +82,17 @@ def forget_state(alert: Alert) -> None:
 
 
 def silence(alert: Alert, *, for_: timedelta | None, by: "User | AnonymousUser | str", now: datetime) -> bool:
-    """Acknowledge a firing alert, or snooze it for some time. Return False if it does not fire any more."""
-    values = {"snoozed_until": now + for_} if for_ else {"acknowledged_at": now}
+    """Acknowledge a firing alert, or snooze it for some time. Return False if it does not fire any more.
+
+    A snooze takes the place of an acknowledgement, otherwise no reminder would end it.
+    """
+    values = {"snoozed_until": now + for_, "acknowledged_at": None} if for_ else {"acknowledged_at": now}
     with transaction.atomic():
         rows = Alert.objects.filter(site_id=alert.site_id, pk=alert.pk, firing_since__isnull=False)
         if not rows.update(**values):
             return False
         what = f"Snoozed the alert {alert.pk} “{alert}”" if for_ else f"Acknowledged the alert {alert.pk} “{alert}”"
-        write_audit(by, alert.site, what, None, {name: str(value) for name, value in values.items()})
+        write_audit(by, alert.site, what, None, {name: str(value) for name, value in values.items() if value})
     return True
 
 

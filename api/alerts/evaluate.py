@@ -17,6 +17,7 @@ from api.alerts.editing import STATE
 from api.models import Alert, AlertDelivery, Site
 
 REMIND: Final = timedelta(hours=24)
+REMIND_ACKNOWLEDGED: Final = timedelta(days=3)  # it may fire for another source by then
 
 log = structlog.get_logger(__name__)
 Event = AlertDelivery.Event
@@ -39,10 +40,11 @@ def evaluate(*, now: datetime) -> None:
 def _is_reminder_due(now: datetime) -> Q:
     """Return the condition on an alert whose snooze is over, or whose last notification is a day old.
 
-    An acknowledged alert has no reminders.
+    An acknowledged alert is due three days after that and after its last notification.
     """
     is_due = Q(snoozed_until__lte=now) | Q(snoozed_until=None, notified_at__lte=now - REMIND)
-    return is_due & Q(acknowledged_at=None)
+    before = now - REMIND_ACKNOWLEDGED
+    return (is_due & Q(acknowledged_at=None)) | Q(acknowledged_at__lte=before, notified_at__lte=before)
 
 
 def list_watched_sites() -> list[Site]:

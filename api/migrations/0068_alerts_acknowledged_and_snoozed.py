@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
             model_name="alert",
             name="acknowledged_at",
             field=models.DateTimeField(
-                editable=False, help_text="A person takes care of it: no reminders until it resolves.", null=True
+                editable=False, help_text="A person takes care of it: a reminder every three days only.", null=True
             ),
         ),
         migrations.AddField(

@@ -60,7 +60,7 @@ class Alert(SiteRow):
         null=True, editable=False, db_column="told_at", help_text="The last notification that the alert fires."
     )
     acknowledged_at = models.DateTimeField(
-        null=True, editable=False, help_text="A person takes care of it: no reminders until it resolves."
+        null=True, editable=False, help_text="A person takes care of it: a reminder every three days only."
     )
     snoozed_until = models.DateTimeField(
         null=True, editable=False, help_text="No reminders before this time, and one then if it still fires."

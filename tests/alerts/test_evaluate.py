@@ -10,11 +10,11 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from api.alerts import conditions, evaluate
+from api.alerts import conditions, editing, evaluate
 from api.alerts.conditions import ConditionResult, explain, show_percent
 from api.ingest.provisioning import create_site, create_source
 from api.insight import delivery
-from api.models import Alert, AlertDelivery, Message, SourceCount
+from api.models import Alert, AlertDelivery, AuditEntry, Message, SourceCount
 from tests.world import START, World
 
 HOLDS, HOLDS_NOT = (
@@ -51,7 +51,9 @@ def settle(world: World) -> Callable[..., None]:
     ("fields", "hours", "expected"),
     [
         ({}, 25, ["fired", "reminder"]),
-        ({"acknowledged_at": START}, 25, ["fired"]),
+        ({"acknowledged_at": START}, 71, ["fired"]),
+        ({"acknowledged_at": START + timedelta(hours=1)}, 72, ["fired"]),
+        ({"acknowledged_at": START}, 72, ["fired", "reminder"]),
         ({"snoozed_until": START + timedelta(hours=30)}, 25, ["fired"]),
         ({"snoozed_until": START + timedelta(hours=4)}, 5, ["fired", "reminder"]),
     ],
@@ -66,6 +68,35 @@ def test_reminder__of_an_acknowledged_or_snoozed_alert__is_not_sent(
     settle(HOLDS, hours * 60 + 1)
 
     assert sent_events() == expected
+
+
+def test_snooze__of_an_acknowledged_alert__ends_in_a_reminder(settle: Callable[..., None]) -> None:
+    settle(HOLDS, 0)
+    alert = Alert.objects.get()
+
+    editing.silence(alert, for_=None, by="ada", now=START)
+    editing.silence(alert, for_=timedelta(hours=1), by="ada", now=START)
+    settle(HOLDS, 59)
+    early = sent_events()
+    settle(HOLDS, 61)
+
+    assert (early, sent_events()) == (["fired"], ["fired", "reminder"])
+    assert list(AuditEntry.objects.latest("pk").after) == ["snoozed_until"]
+
+
+@pytest.mark.parametrize(("changed", "stays"), [("threshold", False), ("name", True)])
+def test_acknowledgement__of_an_alert_that_changes__stays_unless_its_threshold_changes(
+    world: World, *, changed: str, stays: bool
+) -> None:
+    quiet = {"acknowledged_at": START, "snoozed_until": START}
+    alert = make_alert(world, "lag", threshold=5, firing_since=START, **quiet)
+    before = editing.read_values(alert)
+
+    editing.change_alert(alert, [changed], before=before, by="ada")
+
+    alert.refresh_from_db()
+    assert ([alert.acknowledged_at, alert.snoozed_until] == [START, START]) is stays
+    assert alert.firing_since == START
 
 
 def test_alert__acknowledged_and_resolved__fires_again_as_a_new_one(settle: Callable[..., None]) -> None:

@@ -34,7 +34,7 @@ from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with
 PAGE: Final = 50
 KIND: Final = "alert"  # of what Undo gives back
 KEPT: Final = ("id", "name", "condition", "threshold", "source_id", "emails", "webhook_url", "secret", "is_enabled")
-UNTIL: Final = {True: "until then", False: "until it resolves"}
+UNTIL: Final = {True: "until then", False: "for three days"}
 FIRST: Final[dict[str, Any]] = {"condition": Alert.Condition.SUCCESS, "threshold": 95.0}  # of a new alert
 
 

@@ -27,12 +27,16 @@ class ConditionHistory:
     values: Sequence[float]
     fired: int
     since: datetime | None  # of the oldest event looked at, if older ones were left out
+    fires_now: bool = False  # for a source that sent nothing in all this time
 
 
 def find_history(
     site: Site, condition: str, threshold: float | None, *, source_id: int | None, now: datetime
 ) -> ConditionHistory:
     """Return the last 14 days of a condition. One query, some 150 ms for the success rate, otherwise 30 ms.
+
+    It fires at least as often as is counted: figures are judged by the hour, the lag every five minutes. One query more
+    for a source without events.
 
     They are read from the newest OUTCOMES_LOOK events, or from what sources received and goals created.
     """
@@ -44,8 +48,10 @@ def find_history(
     if condition == Condition.LAG:
         return _read_lag(site.pk, times, threshold or 0)
     if condition == Condition.SILENCE:
-        values = _read_silence(site.pk, times, now, source_id)
-        return ConditionHistory(times, values, count_fires([value > (threshold or 0) for value in values]), None)
+        values, has_events = _read_silence(site.pk, times, now, source_id)
+        fired = count_fires([value > (threshold or 0) for value in values])
+        is_silent = not has_events and site.sources.filter(pk=source_id, is_enabled=True).exists()
+        return ConditionHistory(times, values, fired, None, fires_now=is_silent)
     values = _read_creations(site.pk, times)
     return ConditionHistory(times, values, count_fires([value >= site.goals_per_hour for value in values]), None)
 
@@ -112,8 +118,13 @@ def _read_lag(site_id: int, times: Sequence[datetime], threshold: float) -> Cond
     return ConditionHistory(times, values, count_fires(holds, calm=2), since)
 
 
-def _read_silence(site_id: int, times: Sequence[datetime], now: datetime, source_id: int | None) -> list[float]:
-    """Return the minutes since the last event of the most silent source, at the end of each hour."""
+def _read_silence(
+    site_id: int, times: Sequence[datetime], now: datetime, source_id: int | None
+) -> tuple[list[float], bool]:
+    """Return the minutes since the last event of the most silent source, at the end of each hour.
+
+    The second value is True if there was any event.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -135,7 +146,7 @@ def _read_silence(site_id: int, times: Sequence[datetime], now: datetime, source
         last.update(by_hour.get(time, ()))
         end = min(time + HOUR, now)
         values.append(max(((end - at).total_seconds() / 60 for at in last.values()), default=0.0))
-    return values
+    return values, bool(rows)
 
 
 def _read_creations(site_id: int, times: Sequence[datetime]) -> list[float]:

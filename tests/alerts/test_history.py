@@ -104,6 +104,20 @@ def test_silence__of_14_days__is_that_of_the_most_silent_source(world: World, ho
     assert one.values[-11] == 0
 
 
+@pytest.mark.parametrize(("is_enabled", "fires_now"), [(True, True), (False, False)])
+def test_silence__of_a_source_without_events__fires_now_as_in_the_check(
+    world: World, *, is_enabled: bool, fires_now: bool
+) -> None:
+    source = create_source(world.site, name="A", kind="server")
+    source.is_enabled = is_enabled
+    source.save(update_fields=["is_enabled"])
+    alert = Alert(site=world.site, name="A", condition="silence", threshold=30, source=source)
+
+    assert find(world, "silence", 30, source.pk).fires_now is fires_now
+    assert check_condition(alert, Readings(world.site, timezone.now())).holds is fires_now
+    assert not find(world, "silence", 30).fires_now
+
+
 def test_quota__of_14_days__counts_goals_by_the_hour(world: World, hour: datetime) -> None:
     world.change_site(goals_per_hour=2)
     GoalCreation.objects.bulk_create(

@@ -65,8 +65,18 @@ def test_form__new__begins_with_the_success_rate_and_says_how_often_it_would_hav
     page = text_of(owner.get(NEW))
 
     assert 'value="95' in page
-    assert "It would have fired twice in the last 14 days." in page
+    assert "Judged by the hour, it would have fired at least twice in the last 14 days." in page
     assert "&quot;limit&quot;:{&quot;label&quot;:&quot;95 %&quot;,&quot;value&quot;:95.0}" in page
+
+
+def test_preview__of_a_source_without_events__says_that_it_fires_now(owner: Client, world: World) -> None:
+    source = str(world.site.sources.get(kind="destination").pk)
+
+    shown = preview(owner, condition="silence", threshold="30", source=source).context["history"].sentence
+    lag = preview(owner, condition="lag", threshold="30").context["history"].sentence
+
+    assert shown == "It would fire now: the source sent no event in the last 14 days."
+    assert lag == "Judged every five minutes, it would not have fired in the last 14 days."
 
 
 @pytest.mark.parametrize("threshold", ["", "x", "-1", "inf", "nan", "1e400"])
@@ -110,6 +120,27 @@ def test_quiet__with_an_odd_way_back__leads_to_home(enter: Enter, alert: Alert, 
     response: Any = enter("editor").post(f"{SITE}alerts/{alert.pk}/quiet/", {"next": back})
 
     assert response["Location"].startswith("/admin/")
+
+
+def test_quiet__of_an_unknown_kind__changes_nothing(enter: Enter, alert: Alert) -> None:
+    response = enter("editor").post(f"{SITE}alerts/{alert.pk}/quiet/", {"do": "72"})
+
+    assert response.status_code == 400
+    assert Alert.objects.get().acknowledged_at is None
+
+
+def test_quiet__on_a_page_that_a_post_showed__has_no_way_back(owner: Client, alert: Alert) -> None:
+    posted, read = text_of(preview(owner)), text_of(owner.get(NEW))
+
+    assert f'action="{SITE}alerts/{alert.pk}/quiet/"' in posted
+    assert 'name="next"' not in posted
+    assert f'name="next" value="{NEW}"' in read
+
+
+def test_bell__of_a_snoozed_alert__names_the_day(owner: Client, alert: Alert) -> None:
+    Alert.objects.update(snoozed_until=START)
+
+    assert f"snoozed until {timezone.localtime(START):%a %H:%M}" in text_of(owner.get(NEW))
 
 
 def test_quiet__of_an_alert_that_is_over__changes_nothing(enter: Enter, alert: Alert) -> None:

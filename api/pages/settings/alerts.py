@@ -8,6 +8,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -226,6 +227,8 @@ def quiet_alert(request: HttpRequest, site: Site, alert_id: int) -> HttpResponse
     """Acknowledge a firing alert, or snooze it for the hours that `do` says; then come back to the page `next`."""
     alert = get_in_site(Alert, site, alert_id)
     do = request.POST.get("do", "acknowledge")
+    if do not in {"acknowledge", *editing.SNOOZES}:
+        raise BadRequest
     if editing.silence(alert, for_=editing.SNOOZES.get(do), by=request.user, now=timezone.now()):
         until = f"snoozed for {count_of(int(do), 'hour')}" if do in editing.SNOOZES else "acknowledged"
         messages.success(request, f"Alert “{alert}” {until}. No reminders {UNTIL[do in editing.SNOOZES]}.")
@@ -315,10 +318,14 @@ def draw_history(site: Site, form: AlertForm, condition: str) -> HistoryChart:
         limit=limit_of(site, condition, threshold if is_read else None),
     )
     is_judged = is_read or CONDITIONS[condition].most is None
-    often = {0: "not have fired", 1: "have fired once", 2: "have fired twice"}
-    times_fired = often.get(found.fired, f"have fired {found.fired:,} times")
+    often = {0: "not have fired", 1: "have fired at least once", 2: "have fired at least twice"}
+    times_fired = often.get(found.fired, f"have fired at least {found.fired:,} times")
     time = f"since {timezone.localtime(found.since):%-d %b}" if found.since else "in the last 14 days"
-    return HistoryChart(chart, f"It would {times_fired} {time}." if is_judged else "", found.since)
+    by = "every five minutes" if condition == Alert.Condition.LAG else "by the hour"
+    sentence = f"Judged {by}, it would {times_fired} {time}."
+    if found.fires_now:
+        sentence = "It would fire now: the source sent no event in the last 14 days."
+    return HistoryChart(chart, sentence if is_judged else "", found.since)
 
 
 def describe_addresses(alert: Alert) -> str:

@@ -93,7 +93,8 @@ def list_menu(site: Site, path: str, *, loud: int, failed: int) -> list[list[Men
     def item(title: str, name: str) -> MenuItem:
         link = reverse(f"pages:{name}", args=[site.sitecode])
         is_current = path == link or (link != home and path.startswith(link))
-        counts = (f"{min(loud + failed, MOST_COUNTED - 1)}{more}", ", ".join(words)) if words else ("", "")
+        count = f"{MOST_COUNTED - 1}+" if loud + failed >= MOST_COUNTED else str(loud + failed)
+        counts = (count, ", ".join(words)) if words else ("", "")
         return MenuItem(
             title, name, link, is_current, name in UNDER, KEYS.get(name, ""), *(counts if name == "delivery" else ())
         )

@@ -185,6 +185,22 @@ def test_badge__of_more_failed_events_than_are_counted__says_so(
     assert "2+ failed events" in text_of(enter("viewer").get(f"{HOME}goals/"))
 
 
+def test_badge__of_alerts_and_failed_events_beyond_the_most__has_a_plus(
+    world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame, "MOST_COUNTED", 3)
+    Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5, firing_since=START)
+    store_received(world.site, status="failed", reason="worker_died", took=1)
+    viewer = enter("viewer")
+
+    few = text_of(viewer.get(f"{HOME}goals/"))
+    store_received(world.site, status="failed", reason="worker_died", took=1)
+    many = text_of(viewer.get(f"{HOME}goals/"))
+
+    assert (">2<" in few, ">2+<" in few) == (True, False)
+    assert (">2+<" in many, "1 alert fires, 2 failed events" in many) == (True, True)
+
+
 def test_template__with_a_chart__loads_what_draws_it() -> None:
     templates = {path: path.read_text() for path in (settings.BASE_DIR / "api/templates").rglob("*.html")}
     with_charts = {path for path, text in templates.items() if '{% include "pages/chart.html"' in text}

@@ -50,7 +50,9 @@ def find_history(
     if condition == Condition.SILENCE:
         values, has_events = _read_silence(site.pk, times, now, source_id)
         fired = count_fires([value > (threshold or 0) for value in values])
-        is_silent = not has_events and site.sources.filter(pk=source_id, is_enabled=True).exists()
+        is_silent = False
+        if source_id is not None and not has_events:
+            is_silent = site.sources.filter(pk=source_id, is_enabled=True).exists()
         return ConditionHistory(times, values, fired, None, fires_now=is_silent)
     values = _read_creations(site.pk, times)
     return ConditionHistory(times, values, count_fires([value >= site.goals_per_hour for value in values]), None)

@@ -16,6 +16,7 @@ from api.pages.rates import UNCOUNTED, BaseOfRange, ShownRate, compare_shares
 from api.templatetags.figures import share
 from goals import catalogue, merging
 from goals.models import Goal
+from goals.reports.periods import load_visitors
 from goals.reports.visitors_seen import SeenVisitors
 from tests.support.goal_pages import BASE, page_of
 from tests.support.pages import Enter, text_of
@@ -170,8 +171,6 @@ def test_rate__that_is_not_counted_in_files__says_so(
 def test_rate__in_a_file__is_of_a_base_that_is_read_after_the_visitors(
     world: World, viewer: Client, buy: Goal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_visitors = export.load_visitors
-
     def convert_meanwhile(*args: Any, **options: Any) -> dict[int, int]:
         for number in range(20, 30):
             world.track("Buy", userId=f"u{number}")

@@ -319,7 +319,7 @@ def draw_history(site: Site, form: AlertForm, condition: str) -> HistoryChart:
     )
     is_judged = is_read or CONDITIONS[condition].most is None
     often = {0: "not have fired", 1: "have fired at least once", 2: "have fired at least twice"}
-    times_fired = often.get(found.fired, f"have fired at least {found.fired:,} times")
+    times_fired = often.get(found.fired, f"have fired at least {count_of(found.fired, 'time')}")
     time = f"since {timezone.localtime(found.since):%-d %b}" if found.since else "in the last 14 days"
     by = "every five minutes" if condition == Alert.Condition.LAG else "by the hour"
     sentence = f"Judged {by}, it would {times_fired} {time}."

@@ -1,7 +1,7 @@
 """Rejected and failed events: their reasons, and of each the sources and event names that have it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +11,9 @@ from django.db import connection
 from api.digest.site_config import SiteConfig
 from api.insight.messages import MessageRow, messages_by_id
 from api.models import Message, Site
+from api.rules.identifiers import suggest_pattern
 from goals import quota
+from goals.similar_names import split_name
 
 FAILED_LOOK: Final = 10_000  # the newest of each status, whose reasons are counted: some 20 ms
 NAMES_LOOK: Final = 60  # the newest of each reason, whose names are read from their bodies
@@ -119,6 +121,25 @@ def group_by_name(rows: Sequence[MessageRow]) -> list[NamedFailures]:
 
 
 @dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A pattern such as `Viewed order {n}` that several event names share, each of which needs a goal of its own."""
+
+    event_type: str  # empty: any
+    pattern: str
+    names: int
+
+
+def find_name_patterns(names: Iterable[tuple[str, str]]) -> list[NamePattern]:
+    """Return the patterns of event names, each given as (type, name), with the most names first. Pure."""
+    counts = Counter((type_, pattern) for type_, name in set(names) if (pattern := suggest_pattern(name)))
+    return [
+        NamePattern(*key, count)
+        for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        if count > 1
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingNames:
     """The events that wait for the new-goal limit, and when they may go on."""
 
@@ -126,11 +147,13 @@ class WaitingNames:
     oldest_at: datetime
     names: Sequence[tuple[str, int]]  # with the most events first, MOST_WAITING at most
     all_names: int
+    patterns: Sequence[NamePattern]  # of the PATTERN_LOOK names with the most events
     opens_at: datetime | None  # when the next place opens; None if there are places
     done_at: datetime  # at the earliest
 
 
 MOST_WAITING: Final = 10
+PATTERN_LOOK: Final = 1_000  # names: some 20 ms
 
 
 def find_waiting_names(site: Site, *, now: datetime) -> WaitingNames | None:
@@ -150,12 +173,14 @@ def find_waiting_names(site: Site, *, now: datetime) -> WaitingNames | None:
         return None
     windows = quota.build_windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
     opens_at = quota.find_next_place(site.pk, windows, now=now)
+    split = [(name, split_name(name, template=site.goal_name_template)) for name, _, _ in rows[:PATTERN_LOOK]]
     hours = (len(rows) - 1) // site.goals_per_hour
     return WaitingNames(
         events=sum(count for _, count, _ in rows),
         oldest_at=min(at for _, _, at in rows),
         names=[(name, count) for name, count, _ in rows[:MOST_WAITING]],
         all_names=len(rows),
+        patterns=find_name_patterns(event for name, event in split if event[1] != name),
         opens_at=opens_at,
         done_at=(opens_at or now) + timedelta(hours=hours),
     )

@@ -4,7 +4,7 @@ from django.db import models
 
 from api.models.sites import Site
 from api.models.source import Source
-from api.rules.actions import RuleAction, list_action_choices
+from api.rules.actions import RULE_ACTIONS, RuleAction, list_action_choices
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
@@ -44,4 +44,5 @@ class Rule(SiteRow):
         ordering = ["position", "id"]
 
     def __str__(self) -> str:
-        return self.name or f"{self.get_action_display()} {self.argument}".strip()
+        action = RULE_ACTIONS.get(self.action)
+        return self.name or (action.spec.say(self.argument) if action else self.action)

@@ -30,7 +30,7 @@ Act = Callable[[EventRule, RuledEvent, str, Mapping[str, Any]], bool]
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """The label and the argument of an action, and its effect: `act` at digest, or `redact` at ingest."""
+    """The words for an action and its argument, and its effect: `act` at digest, or `redact` at ingest."""
 
     label: str
     argument: str = ""  # the required argument in words, with an example; empty: it may be left out
@@ -38,6 +38,19 @@ class ActionSpec:
     act: Act | None = None
     redact: Callable[[bytes, Any], Any] | None = None  # from a key and a value to the stored value; ABSENT removes it
     is_drop: bool = False  # the event counts for another source if its own source drops it
+    field: str = ""  # the label of the argument's field in the form; empty: the action has none
+    sentence: str = ""  # with {} in place of the argument; empty: the label, a colon, and the argument
+
+    @property
+    def example(self) -> str:
+        """Return the example of an argument, empty if there is none."""
+        return self.argument.partition("`")[2].rstrip("`")
+
+    def say(self, argument: str) -> str:
+        """Return the action with its argument, as the end of a sentence."""
+        if not argument:
+            return self.label
+        return self.sentence.replace("{}", argument, 1) if self.sentence else f"{self.label}: {argument}"
 
 
 def _drop(rule: EventRule, ruled: RuledEvent, *_: Any) -> bool:
@@ -145,20 +158,29 @@ class RuleAction(StrEnum):
         action.spec = spec
         return action
 
-    DROP = "drop", ActionSpec("ignore the event", act=_drop, is_drop=True)
+    DROP = "drop", ActionSpec("ignore the event", act=_drop, is_drop=True, field="Reason (optional)")
     NO_GOAL = "no_goal", ActionSpec("make no goal and no conversion", act=_make_no_goal)
     RENAME = (
         "rename",
-        ActionSpec("rename the event", "a template such as `Page: {name}`", _check_template, act=_rename),
+        ActionSpec(
+            "rename the event",
+            "a template such as `Page: {name}`",
+            _check_template,
+            act=_rename,
+            field="New name",
+            sentence="rename the event to “{}”",
+        ),
     )
     PAGE_TO_TRACK = "page_to_track", ActionSpec("convert the page to a track event", act=_convert_to_track)
     PATTERN_GOAL = (
         "pattern_goal",
         ActionSpec(
-            "group names of one pattern under one goal",
+            "make one goal of a pattern",
             "a pattern such as `Viewed order {n}`",
             _check_pattern,
             act=_name_by_pattern,
+            field="Pattern",
+            sentence="make one goal of “{}”",
         ),
     )
     GROUP_FROM = (
@@ -168,6 +190,8 @@ class RuleAction(StrEnum):
             "the field that holds the group's id, such as `properties.account_id`",
             _check_path,
             act=_take_group,
+            field="Field with the group's id",
+            sentence="take the group from {}",
         ),
     )
     REVENUE_FROM = (
@@ -177,6 +201,8 @@ class RuleAction(StrEnum):
             "the field that holds the revenue, such as `properties.total`",
             _check_path,
             act=_take_revenue,
+            field="Field with the revenue",
+            sentence="take the revenue from {} if the event has none",
         ),
     )
     DROP_FIELD = (
@@ -186,6 +212,8 @@ class RuleAction(StrEnum):
             "the field to remove, such as `traits.email`",
             _check_redactable,
             redact=_remove,
+            field="Field",
+            sentence="remove {} before the event is stored",
         ),
     )
     HASH_FIELD = (
@@ -195,6 +223,8 @@ class RuleAction(StrEnum):
             "the field to hash, such as `traits.email`",
             _check_redactable,
             redact=hash_value,
+            field="Field",
+            sentence="hash {} before the event is stored",
         ),
     )
 

@@ -69,4 +69,4 @@ def _check_action(rule: EventRule) -> Iterator[tuple[str, str]]:
     elif problem := action.spec.check(rule.argument):
         yield "argument", problem
     if any(not name or not is_path(path) for name, path in rule.group_traits):
-        yield "group_traits", 'Give each trait the field it is taken from: {"country": "properties.country"}.'
+        yield "group_traits", "Give each trait a name and the field that holds it, such as properties.country."

@@ -43,7 +43,7 @@ def make_secret(page: Page) -> None:
 
 
 def try_rule(page: Page) -> None:
-    page.get_by_role("button", name="Test on the latest").click()
+    page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("button", name="Save")).to_be_visible()
 
 

@@ -233,7 +233,7 @@ PAGES: Final[dict[str, Page]] = {
     "settings-rule-new": Page(
         OWNER,
         OWNER,
-        odd_forms=[{"do": do, "action": "no_goal", "name": "A"} for do in ("save", "try", "try-event")],
+        odd_forms=[{"do": do, "action": "no_goal", "name": "A"} for do in ("save", "try", "try-event", "preview")],
         forms=[{"position": "3", "action": "no_goal", "event_type": "page"}],
     ),
     "settings-rule": Page(OWNER, OWNER, forms=[{"position": "3", "action": "no_goal", "event_type": "page"}]),

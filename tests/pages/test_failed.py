@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from api.ingest.provisioning import create_source
 from api.insight import failures
-from api.models import AuditEntry, Site, Source
+from api.models import AuditEntry, Rule, Site, Source
 from goals.models import GoalCreation
 from tests.support.messages import store_received as store
 from tests.support.pages import Enter, text_of
@@ -164,6 +164,38 @@ def test_waiting__while_the_limit_is_reached__says_when_it_opens(viewer: Client,
     assert waiting.done_at == created + timedelta(hours=2)
     assert "The next place opens" in page
     assert "at 2 an hour" in page
+
+
+@pytest.mark.parametrize("who", ["owner", "editor"])
+def test_waiting__of_names_with_ids__leads_owners_to_the_rule_that_combines_them(
+    enter: Enter, site: Site, who: str
+) -> None:
+    for name in ("Viewed order 1001", "Viewed order 1002", "Viewed order 1003", "Viewed order 1003", "Paid 1001", "A"):
+        store(site, status="deferred", reason="goal_quota", waiting_for=f"SegmentIO track – {name}")
+    store(site, status="deferred", reason="goal_quota", waiting_for="SegmentIO page – Viewed order 1004")
+
+    page = look(enter(who), FAILED)
+
+    words = "<bdi>Viewed order {n}</bdi>: make one goal of 3 names"
+    assert (words in page) is (who == "owner")
+    assert "Paid {n}" not in page
+    link = "settings/rules/new/?name=One+goal+for+Viewed+order+%7Bn%7D&event_type=track&action=pattern_goal"
+    assert (f"{link}&argument=Viewed+order+%7Bn%7D" in page) is (who == "owner")
+    Rule.objects.create(site=site, action="pattern_goal", argument="Viewed order {n}")
+    assert "make one goal of" not in look(enter(who), FAILED)
+
+
+def test_failed__for_which_the_queue_had_no_place__leads_to_the_rule_that_combines_their_names(
+    enter: Enter, site: Site
+) -> None:
+    for reason in ("goal_backlog_full", "worker_died"):
+        for number in (1001, 1002):
+            body = f'{{"event": "Viewed order {number}"}}'.encode()
+            store(site, status="failed", reason=reason, took=1, body=body)
+
+    page = look(enter("owner"), FAILED)
+
+    assert page.count("<bdi>Viewed order {n}</bdi>: make one goal of 2 names") == 1
 
 
 def test_waiting__with_free_places__says_so(viewer: Client, site: Site) -> None:

@@ -81,7 +81,7 @@ def test_rule_action__added_by_its_recipe__acts_without_a_migration(copy: Copy) 
     assert copy.run(ACT).splitlines() == [
         "{'argument': 'Give what follows it, such as `!`.'}",
         "BOUGHT!",
-        "shout the name ! True",
+        "shout the name: ! True",
         "True",
     ]
     assert copy.files == {ACTIONS}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.db import transaction
@@ -17,8 +18,16 @@ from api.digest.site_config import load_site_config
 from api.events.reasons import REPLAYABLE, sentence_of
 from api.http.wording import count_of
 from api.ingest.refusals import RefusalCounts, load_refusal_counts
-from api.insight.failures import FAILED_LOOK, Failures, NamedFailures, find_failures, find_waiting_names
-from api.models import Message, Role, Site
+from api.insight.failures import (
+    FAILED_LOOK,
+    Failures,
+    NamedFailures,
+    NamePattern,
+    find_failures,
+    find_name_patterns,
+    find_waiting_names,
+)
+from api.models import Message, Role, Rule, Site
 from api.models.audit import write_audit
 from api.pages.access import may, page_of, show, site_page
 
@@ -30,8 +39,8 @@ FIXES: Final[Mapping[str, tuple[str, str, str, Role]]] = {
     "unknown_goal": ("Create the goal", "goal-new", "", Role.EDITOR),
     "goal_backlog_full": ("Raise the limit", "settings", "#id_max_waiting_names", Role.OWNER),
     "no_identity": ("Which ids an event needs", "guide", "", Role.VIEWER),
-    "missing_name": ("Name the events by a rule", "settings-rule-new", "", Role.OWNER),
-    "name_too_long": ("Rename the events by a rule", "settings-rule-new", "", Role.OWNER),
+    "missing_name": ("Name the events by a rule", "settings-rule-new", "?action=rename", Role.OWNER),
+    "name_too_long": ("Rename the events by a rule", "settings-rule-new", "?action=rename", Role.OWNER),
 }
 
 
@@ -48,6 +57,7 @@ class FailedRow:
     other_names: int
     read: int  # events whose names were read
     counts: RefusalCounts  # of events rejected by ingest
+    patterns: Sequence[tuple[NamePattern, str]]  # of names that found no place, each with its rule's form
 
     @property
     def is_part(self) -> bool:
@@ -69,6 +79,7 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
         for code, rejected in counts.items()
         if rejected.not_kept and code not in listed
     ]
+    waiting = find_waiting_names(site, now=now)
     return show(
         request,
         "pages/delivery/failed.html",
@@ -85,10 +96,12 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
                 len(each.names[MOST_NAMES:]),
                 sum(named.count for named in each.names),
                 counts.get(each.reason, RefusalCounts()) if each.status == Message.Status.REJECTED else RefusalCounts(),
+                link_patterns(request, site, patterns_of(each)),
             )
             for each in found
         ],
-        waiting=find_waiting_names(site, now=now),
+        waiting=waiting,
+        patterns=link_patterns(request, site, waiting.patterns if waiting else ()),
         look=FAILED_LOOK,
         rejected_days=days_kept(site, Message.Status.REJECTED),
         failed_days=days_kept(site, Message.Status.FAILED),
@@ -101,6 +114,36 @@ def choose_step(request: HttpRequest, site: Site, found: Failures) -> tuple[str,
     if page and may(request, role):
         return label, f"{page_of(site, page)}{place}"
     return ("See the newest event", page_of(site, "event", found.samples[0])) if found.samples else ("", "")
+
+
+def patterns_of(found: Failures) -> list[NamePattern]:
+    """Return the patterns of the names for which the queue had no place. Pure."""
+    is_full = found.reason == "goal_backlog_full"
+    return find_name_patterns((named.type, named.name) for named in found.names) if is_full else []
+
+
+def link_patterns(
+    request: HttpRequest, site: Site, patterns: Sequence[NamePattern]
+) -> Sequence[tuple[NamePattern, str]]:
+    """Return the first patterns that no rule combines, each with the address of the rule's form, filled in."""
+    if not may(request, Role.OWNER):
+        return ()
+    rules = [rule for rule in site.rules.all() if rule.is_enabled and rule.source_id is None]
+    grouped = {rule.argument for rule in rules if rule.action == Rule.Action.PATTERN_GOAL}
+    form = page_of(site, "settings-rule-new")
+    return [
+        (pattern, f"{form}?{urlencode(draft_of(pattern))}") for pattern in patterns if pattern.pattern not in grouped
+    ][:MOST_NAMES]
+
+
+def draft_of(pattern: NamePattern) -> dict[str, str]:
+    """Return the fields of a rule that combines the names of a pattern. Pure."""
+    return {
+        "name": f"One goal for {pattern.pattern}"[:100],
+        "event_type": pattern.event_type,
+        "action": str(Rule.Action.PATTERN_GOAL),
+        "argument": pattern.pattern,
+    }
 
 
 def count_rejected(site_id: int, source_ids: Sequence[int]) -> dict[str, RefusalCounts]:

@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.db.models import Max
 from django.forms.models import model_to_dict
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -24,21 +24,21 @@ from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
 from api.pages.settings.rule_form import FIELDS, RuleForm
 from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with_undo, switch_to
+from api.rules.sentences import describe_rule
 from api.rules.validation import explain_too_many
 
 LAST_EVENTS: Final = 20
 KIND: Final = "rule"  # of what Undo gives back
 LAST_FORECAST: Final = 1_000  # events
-PARTS: Final = (
-    ("", ("name", "source", "is_enabled")),
-    ("Conditions (all must match; empty = any)", FIELDS[3:9]),
-    ("Action", FIELDS[9:]),
-)
 
 
 @site_page()
 def list_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
-    rules = site.rules.select_related("source")
+    """Show the rules in their order, each as a sentence, and the latest events to test them on."""
+    rules = [
+        (rule, describe_rule(rule_of(rule), source=rule.source.name if rule.source else ""))
+        for rule in site.rules.select_related("source")
+    ]
     return show(
         request, "pages/settings/rules.html", title="Rules", tab="settings-rules", rules=rules, events=last_events(site)
     )
@@ -145,35 +145,58 @@ def move(request: HttpRequest, rule: Rule, by: int) -> None:
 
 @site_page(Role.OWNER)
 def edit_rule(request: HttpRequest, site: Site, rule_id: int | None = None) -> HttpResponseBase:
-    """Show and save a rule's form. The buttons `try` and `try-event` forecast the latest events or the chosen one.
+    """Show and save a rule's form, with the forecast of a draft.
 
-    They save nothing (promises N-08, B-11).
+    The buttons `try` and `try-event` forecast the latest events or the chosen one; `preview` shows the fields of the
+    choices, too, and no errors. They save nothing (promises N-08, B-11). A new rule may begin as the address says.
     """
     rule = get_in_site(Rule, site, str(rule_id)) if rule_id is not None else None
     last = site.rules.aggregate(last=Max("position"))["last"]
-    blank = Rule(site=site, position=0 if last is None else last + 1)
+    row = rule or Rule(site=site, position=0 if last is None else last + 1)
     before = model_to_dict(rule, FIELDS) if rule else None
-    form = RuleForm(request.POST or None, instance=rule or blank)
     forecast = None
     event = read_id((request.POST or request.GET).get("event"))
-    if request.method == "POST" and form.is_valid():
-        do = request.POST.get("do")
-        if do not in {"try", "try-event"}:
-            save(request, site, form, before)
-            return redirect("pages:settings-rules", site.sitecode)
-        forecast = forecast_rule(form.instance, only=(event or 0) if do == "try-event" else None)
+    do = request.POST.get("do", "save")
+    if draft := read_draft(request, rule):
+        form, forecast = show_draft(draft, row)
+    else:
+        form = RuleForm(request.POST or None, instance=row)
+        if request.method == "POST" and form.is_valid():
+            if do not in {"try", "try-event"}:
+                save(request, site, form, before)
+                return redirect("pages:settings-rules", site.sitecode)
+            forecast = forecast_rule(form.instance, only=(event or 0) if do == "try-event" else None)
+    events = last_events(site)
     return show(
         request,
         "pages/settings/rule.html",
         title="Rule" if rule else "New rule",
         tab="settings-rules",
         form=form,
-        parts=[(title, [form[name] for name in names]) for title, names in PARTS],
         forecast=forecast,
         event=event,
-        events=last_events(site),
+        older_event=event if event not in {each.id for each in events} else None,
+        events=events,
         status=400 if form.errors else 200,
     )
+
+
+def read_draft(request: HttpRequest, rule: Rule | None) -> QueryDict | None:
+    """Return the fields of a rule that is neither to be saved nor checked: a preview, or the address of a new one."""
+    if request.POST.get("do") == "preview":
+        return request.POST
+    if request.method == "POST" or rule is not None or request.GET.keys().isdisjoint(FIELDS):
+        return None
+    draft = request.GET.copy()
+    draft["is_enabled"] = "on"
+    return draft
+
+
+def show_draft(draft: QueryDict, row: Rule) -> tuple[RuleForm, Forecast | None]:
+    """Return the form of a draft, without errors, and its forecast if it can be saved. It changes `row`."""
+    checked = RuleForm(draft, instance=row)
+    form = RuleForm(instance=row, initial={name: checked[name].data for name in checked.fields})
+    return form, forecast_rule(checked.instance) if checked.is_valid() else None
 
 
 def forecast_rule(rule: Rule, *, only: int | None = None) -> Forecast:

@@ -99,6 +99,7 @@ class BreakdownView:
     breakdown: Breakdown
     begin: datetime  # later than asked for if there are too many conversions
     is_cut: bool
+    conversions: int  # of all parts, each once: a visitor may be in several
     whole: BreakdownPart | None  # the sum, if visitors are filtered
     unknown: UnknownName | None  # why the breakdown is empty
     cancelled: Cancelled  # of the goal in this time, in no part
@@ -159,8 +160,12 @@ def break_down(
         breakdown = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in breakdown.parts] == [None]:
         unknown = unknown or _unknown_name(site, goal, by, name, list(visitors))
+    if is_of_people:
+        conversions = sum(figures.conversions for figures in visitors.values())
+    else:
+        conversions = sum(part.conversions for part in (*breakdown.parts, breakdown.other) if part)
     cancelled = load_cancelled(goal, begin=begin, end=end)
-    return BreakdownView(breakdown, begin, since is not None, whole, unknown, cancelled)
+    return BreakdownView(breakdown, begin, since is not None, conversions, whole, unknown, cancelled)
 
 
 def unknown_audience(site: Site, only: VisitorFilter) -> UnknownName | None:

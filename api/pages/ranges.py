@@ -22,6 +22,7 @@ from api.pages.spans import find_trouble
 from goals.reports.series import SeriesStep
 
 OF_RANGE: Final = ("range", "compare", "from", "to")  # parameters of an address
+OF_BREAKDOWN: Final = ("by", "path", "only", "trait", "value")  # of a goal's breakdown: its other tabs keep them
 PLACES: Final = ("before", "after", "id", "place")  # of a list: they mean nothing in another range
 MOST_DAYS_BY_DAY: Final = 92
 WEEK: Final = 7
@@ -214,6 +215,24 @@ class RangeControl:
     presets: list[tuple[str, str, bool]]  # label, query string, is chosen
     comparisons: list[tuple[str, str, bool]]
     kept: list[tuple[str, str]]  # parameters of the form for custom days
+
+    @property
+    def tab_parts(self) -> list[tuple[str, str]]:
+        """The parameters that all tabs of a goal share: the range, and what the breakdown shows."""
+        return [*self.range.parts.items(), *(part for part in self.kept if part[0] in OF_BREAKDOWN)]
+
+    @property
+    def tab_query(self) -> str:
+        """The query string that all tabs of a goal share."""
+        query = QueryDict(mutable=True)
+        for name, value in self.tab_parts:
+            query.appendlist(name, value)
+        return query.urlencode()
+
+    @property
+    def filters_visitors(self) -> bool:
+        """Return True if the breakdown of the goal counts some visitors only."""
+        return any(name == "only" and value for name, value in self.kept)
 
 
 def read_range(request: HttpRequest, site: Site, *, now: datetime, offer: Offer = OF_FIGURES) -> Range:

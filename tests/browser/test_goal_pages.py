@@ -79,3 +79,29 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
         page.get_by_role("button", name="Undo merge of track Order").click()
         expect(page.get_by_text("Merge undone.")).to_be_visible()
         assert not Goal.objects.exclude(merged_into=None).exists()
+
+
+@pytest.mark.promise("K-87")
+def test_breakdown__in_a_browser__changes_with_a_choice_and_with_a_row(shop: Shop, browser: Browser) -> None:
+    buys = [("u1", "pro"), ("u2", "free"), ("u3", "pro"), ("u4", "free")]
+    shop.send(*(shop.event(event="Buy", userId=user, properties={"plan": plan}) for user, plan in buys))
+    shop.send(shop.event("identify", userId="u1", traits={"tier": "gold"}))
+
+    with at_desk(browser, shop, role="viewer") as desk:
+        page = desk.page
+        desk.open(f"goals/{Goal.objects.get().pk}/breakdown/")
+        expect(page.get_by_role("row", name="pro 50 % 2 2")).to_be_visible()
+
+        page.get_by_label("Break down by").first.select_option("trait:tier")  # acts at once
+        row = page.get_by_role("row", name="gold 25 % 1 1")
+        expect(row).to_be_visible()
+        assert "by=trait%3Atier" in page.url
+
+        row.click()  # anywhere in it
+        expect(page.get_by_text("Showing only visitors with tier = gold: 1 conversion")).to_be_visible()
+        expect(page.get_by_role("row", name="pro 100 % 1 1")).to_be_visible()
+
+        page.get_by_role("link", name="Conversions", exact=True).click()
+        expect(page.get_by_text("This page counts everyone.")).to_be_visible()
+        page.get_by_role("link", name="Breakdown", exact=True).click()
+        expect(page.get_by_text("Showing only visitors with tier = gold: 1 conversion")).to_be_visible()

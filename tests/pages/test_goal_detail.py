@@ -91,8 +91,10 @@ def test_goal__today__has_no_figures_of_the_hours_to_come(world: World, goal: Go
         ("by=persona", ["(none)", "vip"]),
         ("by=segment", ["(none)", "Vips"]),
         ("by=goal", ["(none)", "track Other"]),
-        ("by=property", None),
+        ("by=property", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),  # the most useful one
+        ("", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),
         ("by=trait", None),
+        ("by=trait:plan", ["(none)", "now"]),
         ("by=x&path=plan", ["&lt;b&gt;free&lt;/b&gt;", "pro"]),
     ],
 )
@@ -107,7 +109,8 @@ def test_goal__broken_down__shows_the_parts(
     page = text_of(enter("viewer").get(f"{page_of(goal)}breakdown/?from=2026-11-20&to=2026-11-22&{query}"))
 
     table = page.partition('aria-label="Breakdown"')[2].partition("</table>")[0]
-    assert sorted(re.findall(r'<td class="gp-name"><span [^>]*>(.*?)</span>', table)) == (parts or [])
+    names = re.findall(r'<td class="gp-name"><span [^>]*>(.*?)</span>', table)
+    assert sorted(re.sub("</?a.*?>", "", name) for name in names) == (parts or [])
 
 
 @pytest.mark.promise("K-87")
@@ -135,6 +138,9 @@ def test_goal__broken_down__shows_the_parts(
         ("by=property&path=paln", "path=plan"),
         ("by=trait&path=paln", "None of these visitors has a trait “paln”."),
         ("by=trait&path=paln", "path=plan"),
+        ("only=persona:vip", "in the persona <strong>vip</strong>: 1 conversion"),
+        ("only=persona:VI P", "This site has no persona “VI P”."),
+        ("only=trait:plan:now", "with plan = <strong>now</strong>: 1 conversion"),
         ("only=trait&value=now", "Enter the value to filter visitors by"),
         ("only=x&value=now", "EUR 1,234.50"),
     ],

@@ -233,7 +233,7 @@ def test_rate__in_files__names_both_sides(viewer: Client, buy: Goal) -> None:
 def test_rate__in_a_breakdown__is_of_the_same_visitors(viewer: Client, buy: Goal) -> None:
     page = viewer.get(f"{page_of(buy, 'breakdown/')}?{WEEK}&by=currency")
 
-    assert [rate.title for _, _, rate in page.context["breakdown"]["parts"]] == ["2 of 8 visitors seen."]
+    assert [row.rate.title for row in page.context["breakdown"].parts] == ["2 of 8 visitors seen."]
     assert "Rates are of 8 visitors seen." in text_of(page)
 
 

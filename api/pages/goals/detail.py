@@ -91,11 +91,12 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
         begin=span.begin,
         end=None if span.is_running else span.end,
     )
+    control = make_control(span, request.GET)
     older = QueryDict(mutable=True)
     has_older = len(conversions) > PAGE_CONVERSIONS
     if has_older:
         last = conversions[PAGE_CONVERSIONS - 1]
-        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk), **span.parts})
+        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk), **dict(control.tab_parts)})
     return show(
         request,
         "pages/goals/conversions.html",
@@ -103,7 +104,7 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
         tab="conversions",
         goal=goal,
         trouble=span.trouble,
-        control=make_control(span, request.GET),
+        control=control,
         rows=make_rows(site, conversions[:PAGE_CONVERSIONS]),
         older=older.urlencode() if has_older else "",
     )

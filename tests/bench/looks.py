@@ -51,7 +51,7 @@ class Look:
         """Return the limit of queries. A streamed file may have more, because each part needs some."""
         if self.what.startswith(("person-export", "goals-export")):
             return MOST_OF_FILES
-        return MOST_OF_FIGURES if self.what.startswith(("goal ", "goal-breakdown")) else MOST_QUERIES
+        return MOST_OF_FIGURES if self.what.startswith("goal ") else MOST_QUERIES
 
     @property
     def is_api(self) -> bool:

@@ -1,15 +1,23 @@
 """An engineer who has pasted a key sees the first event arrive, opens it, and reads what happened to it."""
 
+import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from api.models import Message
 from tests.browser.admin import Desk, at_desk
 from tests.browser.chromium import needs_browser
 from tests.contract.server import Shop
+
+WATCH_SHIFTS = """
+window.shifts = [];
+new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(
+  each => each.sources.map(source => source.node?.outerHTML?.slice(0, 80)))))
+  .observe({ type: "layout-shift", buffered: true });
+"""
 
 pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
 
@@ -64,6 +72,28 @@ def test_live_page__while_paused__stays_as_it_is(shop: Shop, desk: Desk) -> None
         page.get_by_role("button", name="Resume").click()
     assert looked.value.ok
     expect(page.locator("tbody tr[data-id]")).to_contain_text("While paused")
+
+
+@pytest.mark.parametrize("path", ["", "events/", "goals/", "delivery/", "people/"])
+def test_page__on_a_phone__does_not_move_while_it_loads(shop: Shop, desk: Desk, path: str) -> None:
+    """A shift is of how much of the screen, times how far; up to 0.1 counts as good."""
+    for number in range(5):
+        send(shop, f"Order {number}")
+    shop.digest()
+    page = desk.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.add_init_script(WATCH_SHIFTS)
+
+    def delay(route: Route) -> None:
+        time.sleep(0.3)  # the page is painted before
+        route.continue_()
+
+    page.route("**/*.js", delay)
+    desk.open(path)
+    page.wait_for_load_state("networkidle" if path != "events/" else "load")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    assert page.evaluate("window.shifts") == []
 
 
 @pytest.mark.promise("N-05", "K-84")

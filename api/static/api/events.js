@@ -78,7 +78,6 @@ addEventListener("DOMContentLoaded", () => {
     setTimeout(turn, 1000);
   };
 
-  pause.hidden = false;
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.setAttribute("aria-pressed", String(isPaused));

@@ -12,6 +12,9 @@ addEventListener("DOMContentLoaded", () => {
   for (const box of document.querySelectorAll(".gp-scroll:not([tabindex])")) box.tabIndex = 0;
   // Filters that are not set would fill the first screen of a phone.
   if (matchMedia("(max-width: 40rem)").matches) {
-    for (const fold of document.querySelectorAll("details.gp-fold:not([data-set])")) fold.open = false;
+    for (const fold of document.querySelectorAll("details.gp-fold:not([data-set])")) {
+      fold.open = false;
+      fold.dataset.folded = "";
+    }
   }
 });

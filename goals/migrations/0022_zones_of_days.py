@@ -1,4 +1,4 @@
-"""Give goals the zone in which their days are counted: UTC until a worker counts them again (api.digest.day_zones)."""
+"""Give goals the zone in which their days are counted: UTC until a worker counts them again (goals.day_zones)."""
 
 from django.db import migrations, models
 

@@ -27,7 +27,7 @@ class Readings:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        return delivery.count_outcomes(self.site.pk, delivery.list_hours_of_day(self.now))
+        return delivery.count_outcomes(self.site.pk, delivery.list_last_hours(24, now=self.now))
 
     @cached_property
     def lag(self) -> Lag:

@@ -9,7 +9,7 @@ from typing import Final
 from django.db import connection
 
 from api.alerts.conditions import CALM, CONDITIONS
-from api.insight.delivery import OUTCOMES_LOOK, Steps, count_outcomes
+from api.insight.delivery import OUTCOMES_LOOK, Steps, count_outcomes, find_success_rate, list_last_hours
 from api.models import Alert, Site
 
 DAYS: Final = 14
@@ -40,19 +40,20 @@ def find_history(
 
     They are read from the newest OUTCOMES_LOOK events, or from what sources received and goals created.
     """
-    last = now.replace(minute=0, second=0, microsecond=0)
-    times = [last - HOUR * back for back in reversed(range(HOURS))]
+    steps, level = list_last_hours(HOURS, now=now), threshold or 0
+    times = steps.times
     if condition == Condition.SUCCESS:
-        values, since = _read_success(site.pk, times, now, source_id)
-        return ConditionHistory(times, values, count_fires([value < (threshold or 0) for value in values]), since)
+        values, since = _read_success(site.pk, steps, source_id)
+        return ConditionHistory(times, values, count_fires([value < level for value in values]), since)
     if condition == Condition.LAG:
-        return _read_lag(site.pk, times, threshold or 0)
+        return _read_lag(site.pk, times, level)
     if condition == Condition.SILENCE:
         values, has_events = _read_silence(site.pk, times, now, source_id)
-        fired = count_fires([value > (threshold or 0) for value in values])
-        is_silent = False
-        if source_id is not None and not has_events:
-            is_silent = site.sources.filter(pk=source_id, is_enabled=True).exists()
+        fired = count_fires([value > level for value in values])
+        # The values leave out a source that sent nothing in all this time.
+        is_silent = (
+            source_id is not None and not has_events and site.sources.filter(pk=source_id, is_enabled=True).exists()
+        )
         return ConditionHistory(times, values, fired, None, fires_now=is_silent)
     values = _read_creations(site.pk, times)
     return ConditionHistory(times, values, count_fires([value >= site.goals_per_hour for value in values]), None)
@@ -75,19 +76,16 @@ def count_fires(holds: Sequence[bool], *, calm: int = 1) -> int:
     return fired
 
 
-def _read_success(
-    site_id: int, times: Sequence[datetime], now: datetime, source_id: int | None
-) -> tuple[list[float], datetime | None]:
-    outcomes = count_outcomes(site_id, Steps(times, now), source_id=source_id)
+def _read_success(site_id: int, steps: Steps, source_id: int | None) -> tuple[list[float], datetime | None]:
+    outcomes = count_outcomes(site_id, steps, source_id=source_id)
     rates: list[float] = []
     held: Counter[str] = Counter()
-    for place, time in enumerate(times):
+    for place, time in enumerate(steps.times):
         held += outcomes.by_time.get(time, Counter())
         if place >= WINDOW:
-            held -= outcomes.by_time.get(times[place - WINDOW], Counter())
-        decided = held.total() - held["pending"] - held["deferred"]
-        failed = held["arrival"] + held["rejected"] + held["failed"]
-        rates.append(100 * (decided - failed) / decided if decided else 100.0)  # the alert does not fire then either
+            held -= outcomes.by_time.get(steps.times[place - WINDOW], Counter())
+        rate = find_success_rate(held)
+        rates.append(100.0 if rate is None else rate)  # without decided events the alert does not fire either
     return rates, outcomes.since if outcomes.is_cut else None
 
 
@@ -111,13 +109,11 @@ def _read_lag(site_id: int, times: Sequence[datetime], threshold: float) -> Cond
         )
         rows = cursor.fetchall()
     by_step: Mapping[int, float] = {place: lag for place, lag, _, _ in rows}
-    each = int(HOUR.total_seconds()) // step
-    values = [
-        max((by_step.get(place * each + part, 0.0) for part in range(each)), default=0.0) for place in range(len(times))
-    ]
-    holds = [by_step.get(place, 0.0) > threshold for place in range(len(times) * each)]
+    an_hour = HOUR // CALM
+    lags = [by_step.get(place, 0.0) for place in range(len(times) * an_hour)]
+    values = [max(lags[place : place + an_hour]) for place in range(0, len(lags), an_hour)]
     since = rows[0][3] if rows and rows[0][2] else None
-    return ConditionHistory(times, values, count_fires(holds, calm=2), since)
+    return ConditionHistory(times, values, count_fires([lag > threshold for lag in lags], calm=2), since)
 
 
 def _read_silence(

@@ -47,10 +47,10 @@ class Steps:
         }
 
 
-def list_hours_of_day(now: datetime) -> Steps:
-    """Return the last 24 hours by the hour; the last one contains `now`."""
+def list_last_hours(number: int, *, now: datetime) -> Steps:
+    """Return the last hours as steps; the last one contains `now`."""
     last = now.replace(minute=0, second=0, microsecond=0)
-    return Steps([last - timedelta(hours=back) for back in reversed(range(24))], now)
+    return Steps([last - timedelta(hours=back) for back in reversed(range(number))], now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Outcomes:
     @property
     def failed(self) -> int:
         """Return how many were rejected or failed."""
-        return sum(counts[kind] for counts in self.by_source.values() for kind in ("arrival", "rejected", "failed"))
+        return count_failed(self.total)
 
     @property
     def total(self) -> Counter[str]:
@@ -115,13 +115,27 @@ class Outcomes:
     @property
     def decided(self) -> int:
         """Return how many are no longer queued."""
-        waiting = sum(counts["pending"] + counts["deferred"] for counts in self.by_source.values())
-        return self.messages - waiting
+        return count_decided(self.total)
 
     @property
     def success_rate(self) -> float | None:
-        """Return the per cent of decided messages that were neither rejected nor failed, None if none is decided."""
-        return 100 * (self.decided - self.failed) / self.decided if self.decided else None
+        return find_success_rate(self.total)
+
+
+def count_failed(counts: Counter[str]) -> int:
+    """Return how many of these outcomes are rejections or failures."""
+    return counts["arrival"] + counts["rejected"] + counts["failed"]
+
+
+def count_decided(counts: Counter[str]) -> int:
+    """Return how many of these outcomes are of messages that are no longer queued."""
+    return counts.total() - counts["pending"] - counts["deferred"]
+
+
+def find_success_rate(counts: Counter[str]) -> float | None:
+    """Return the per cent of decided messages that were neither rejected nor failed, None if none is decided."""
+    decided = count_decided(counts)
+    return 100 * (decided - count_failed(counts)) / decided if decided else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ def test_success__of_a_source__is_that_of_the_delivery_page(world: World, kind: 
 
     alert.refresh_from_db()
     page = delivery.count_outcomes(
-        world.site.pk, delivery.list_hours_of_day(timezone.now()), source_id=source.pk if source else None
+        world.site.pk, delivery.list_last_hours(24, now=timezone.now()), source_id=source.pk if source else None
     )
     assert alert.finding.endswith(f"the success rate is {rate}.")
     assert f"{show_percent(page.success_rate)} %" == rate

@@ -292,7 +292,7 @@ def test_lag__of_none__is_none(viewer: Client, site: Site) -> None:
 def test_reasons__of_many_messages__keep_the_ten_newest(site: Site) -> None:
     ids = [store(site, status="failed", reason="worker_died").pk for _ in range(12)]
 
-    found = delivery.count_outcomes(site.pk, delivery.list_hours_of_day(timezone.now()))
+    found = delivery.count_outcomes(site.pk, delivery.list_last_hours(24, now=timezone.now()))
 
     assert [(reason.count, reason.samples) for reason in found.reasons] == [(12, ids[:1:-1])]
 
@@ -304,7 +304,7 @@ def test_outcomes__of_more_messages_than_are_looked_at__say_so(
     for _ in range(4):
         store(site, status="done", effects=["converted"])
 
-    became = delivery.count_outcomes(site.pk, delivery.list_hours_of_day(timezone.now()))
+    became = delivery.count_outcomes(site.pk, delivery.list_last_hours(24, now=timezone.now()))
 
     assert (became.messages, became.is_cut) == (3, True)
     assert "Outcomes are those of the latest" in look(viewer)
@@ -318,11 +318,11 @@ def test_outcomes__of_a_quiet_source_of_a_busy_site__say_that_they_are_cut(
     for back in (30, 2):
         store(site, source=source, status="failed", reason="worker_died", at=now - timedelta(hours=back))
     others = [store(site, status="done", effects=["converted"], at=now - timedelta(minutes=1)) for _ in range(3)]
-    hours = delivery.list_hours_of_day(now)
+    hours = delivery.list_last_hours(24, now=now)
     steps = delivery.Steps(hours.times, now, (now - timedelta(hours=48), now - timedelta(hours=24)))
 
     found = delivery.count_outcomes(site.pk, steps, source_id=source.pk)
-    all_sources = delivery.count_outcomes(site.pk, delivery.list_hours_of_day(now + timedelta(days=9)))
+    all_sources = delivery.count_outcomes(site.pk, delivery.list_last_hours(24, now=now + timedelta(days=9)))
 
     assert (found.messages, found.is_cut, found.before, found.since) == (0, True, None, others[0].received_at)
     assert (all_sources.messages, all_sources.is_cut, all_sources.since) == (0, False, None)
@@ -330,7 +330,7 @@ def test_outcomes__of_a_quiet_source_of_a_busy_site__say_that_they_are_cut(
 
 
 def test_hours_of_day__at_midnight__are_whole() -> None:
-    hours = delivery.list_hours_of_day(START).times
+    hours = delivery.list_last_hours(24, now=START).times
 
     assert (len(hours), hours[-1], hours[0]) == (24, START, START - timedelta(hours=23))
 

@@ -27,9 +27,8 @@ FIELDS: Final = (
     *(channel.column for channel in CHANNELS.values()),
     "is_enabled",
 )
-# The worker and those who acknowledge or snooze write these.
-QUIET: Final = ("acknowledged_at", "snoozed_until")
-STATE: Final = ("firing_since", "held_at", "notified_at", *QUIET)
+QUIET: Final = ("acknowledged_at", "snoozed_until")  # people write these
+STATE: Final = ("firing_since", "held_at", "notified_at", *QUIET)  # and the worker the others
 SNOOZES: Final = {"1": timedelta(hours=1), "4": timedelta(hours=4), "24": timedelta(hours=24)}  # by hours
 
 
@@ -67,21 +66,22 @@ def change_alert(
     forgets = not alert.is_enabled or bool({"condition", "source", "is_enabled"} & set(changed))
     forgotten = STATE if forgets else QUIET if "threshold" in changed else ()
     with transaction.atomic():
-        for name in forgotten:
-            setattr(alert, name, None)
+        forget_state(alert, forgotten)
         alert.save(update_fields=[*FIELDS, *forgotten])  # the worker writes the state meanwhile
         was, is_now = audit_values(before, read_values(alert))
         if was:
             write_audit(by, alert.site, f"Changed the alert {alert.pk} “{alert}”", was, is_now)
 
 
-def forget_state(alert: Alert) -> None:
-    """Let an alert be as if it had never fired. It is not saved."""
-    for name in STATE:
+def forget_state(alert: Alert, names: Collection[str] = STATE) -> None:
+    """Let an alert be as if it had never fired, or been acknowledged or snoozed. It is not saved."""
+    for name in names:
         setattr(alert, name, None)
 
 
-def silence(alert: Alert, *, for_: timedelta | None, by: "User | AnonymousUser | str", now: datetime) -> bool:
+def acknowledge_or_snooze(
+    alert: Alert, *, for_: timedelta | None, by: "User | AnonymousUser | str", now: datetime
+) -> bool:
     """Acknowledge a firing alert, or snooze it for some time. Return False if it does not fire any more.
 
     A snooze takes the place of an acknowledgement, otherwise no reminder would end it.

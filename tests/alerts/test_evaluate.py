@@ -58,7 +58,7 @@ def settle(world: World) -> Callable[..., None]:
         ({"snoozed_until": START + timedelta(hours=4)}, 5, ["fired", "reminder"]),
     ],
 )
-def test_reminder__of_an_acknowledged_or_snoozed_alert__is_not_sent(
+def test_reminder__of_an_acknowledged_or_snoozed_alert__is_late(
     settle: Callable[..., None], fields: dict[str, Any], hours: int, expected: list[str]
 ) -> None:
     settle(HOLDS, 0)
@@ -74,8 +74,8 @@ def test_snooze__of_an_acknowledged_alert__ends_in_a_reminder(settle: Callable[.
     settle(HOLDS, 0)
     alert = Alert.objects.get()
 
-    editing.silence(alert, for_=None, by="ada", now=START)
-    editing.silence(alert, for_=timedelta(hours=1), by="ada", now=START)
+    editing.acknowledge_or_snooze(alert, for_=None, by="ada", now=START)
+    editing.acknowledge_or_snooze(alert, for_=timedelta(hours=1), by="ada", now=START)
     settle(HOLDS, 59)
     early = sent_events()
     settle(HOLDS, 61)

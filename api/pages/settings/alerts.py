@@ -229,7 +229,7 @@ def quiet_alert(request: HttpRequest, site: Site, alert_id: int) -> HttpResponse
     do = request.POST.get("do", "acknowledge")
     if do not in {"acknowledge", *editing.SNOOZES}:
         raise BadRequest
-    if editing.silence(alert, for_=editing.SNOOZES.get(do), by=request.user, now=timezone.now()):
+    if editing.acknowledge_or_snooze(alert, for_=editing.SNOOZES.get(do), by=request.user, now=timezone.now()):
         until = f"snoozed for {count_of(int(do), 'hour')}" if do in editing.SNOOZES else "acknowledged"
         messages.success(request, f"Alert “{alert}” {until}. No reminders {UNTIL[do in editing.SNOOZES]}.")
     else:

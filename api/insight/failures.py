@@ -86,9 +86,7 @@ def find_failures(config: SiteConfig, *, now: datetime) -> list[Failures]:
         cursor.execute(NEWEST, {"site": config.site_id, "most": FAILED_LOOK, "look": NAMES_LOOK, "now": now})
         rows = sorted(cursor.fetchall(), key=lambda row: (-row[2], row[1]))
     each = max(1, MOST_NAMES // max(1, len(rows)))
-    found = (
-        {row.id: row for row in messages_by_id(config, [id_ for row in rows for id_ in row[6][:each]])} if rows else {}
-    )
+    found = {row.id: row for row in messages_by_id(config, [id_ for row in rows for id_ in row[6][:each]])}
     looked_at = Counter[str]()
     for status, _, count, *_ in rows:
         looked_at[status] += count

@@ -142,7 +142,9 @@ def find_messages(
 
 
 def messages_by_id(config: SiteConfig, ids: Sequence[int]) -> list[MessageRow]:
-    """Return these messages of a site as rows of the list, newest first. One query."""
+    """Return these messages of a site as rows of the list, newest first. One query at most."""
+    if not ids:
+        return []
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

@@ -122,7 +122,7 @@ def list_new_events(request: HttpRequest, site: Site) -> HttpResponseBase:
     asked = [id_ for text in request.GET.get("open", "").split(",")[:PER_POLL] if (id_ := read_id(text))]
     known = {row.id for row in rows}
     still_open = [id_ for id_ in asked if id_ not in known]
-    rows += messages_by_id(config, still_open) if still_open else []
+    rows += messages_by_id(config, still_open)
     context = {"rows": with_sources(site, rows), "site": site, "is_poll": True}
     return JsonResponse({"after": settled, "html": render_to_string("pages/events/rows.html", context)})
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from itertools import groupby
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def count_messages(rows: Iterable[NewMessage], is_new: Iterable[bool]) -> Hourly
             is_refused = bool(row.event.reason)
             one = SourceCounts(1, int(not new and not is_refused), int(is_refused), at)
             key = (row.site_id, row.source_id, at.replace(minute=0, second=0, microsecond=0))
-            counts[key] = _sum(counts.get(key, SourceCounts()), one)
+            counts[key] = add_counts(counts.get(key, SourceCounts()), one)
     return counts
 
 
@@ -84,7 +85,7 @@ class UnwrittenCounts:
     def add(self, counts: HourlyCounts) -> None:
         with self._lock:
             for key, added in counts.items():
-                self._counts[key] = _sum(self._counts.get(key, SourceCounts()), added)
+                self._counts[key] = add_counts(self._counts.get(key, SourceCounts()), added)
 
     @property
     def is_written(self) -> bool:
@@ -102,7 +103,13 @@ class UnwrittenCounts:
             raise
 
 
-def _sum(one: SourceCounts, other: SourceCounts) -> SourceCounts:
+def sum_counts(counts: Iterable[SourceCounts]) -> SourceCounts:
+    """Return the sum of counts. Pure."""
+    return reduce(add_counts, counts, SourceCounts())
+
+
+def add_counts(one: SourceCounts, other: SourceCounts) -> SourceCounts:
+    """Return the sum of two counts. Pure."""
     times = [at for at in (one.last_received_at, other.last_received_at) if at is not None]
     return SourceCounts(
         one.received + other.received,

@@ -1,7 +1,7 @@
 """Delivery of events: received by source and time, outcomes, reasons and lag."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -9,13 +9,13 @@ from typing import Any, Final
 from django.db import connection
 
 from api.events.reasons import DROPS
-from api.ingest.source_counts import SourceCounts
+from api.ingest.source_counts import SourceCounts, sum_counts
+from api.insight.messages import MOST_ID
 from api.models import Message
 
 OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
 LAG_LOOK: Final = 10_000  # the newest digested messages whose lag is measured: some 20 ms
 SAMPLES: Final = 10
-LARGEST_ID: Final = 2**63 - 1
 # Outcomes of an event. `arrival` was rejected before its digest, `ignored` by a rule.
 OUTCOME_KINDS: Final = (
     *("arrival", "ignored", "pending", "deferred", "converted", "profile", "nothing", "rejected", "failed"),
@@ -179,18 +179,7 @@ def count_received(site_id: int, source_ids: Sequence[int], steps: Steps, *, now
                 received.setdefault(source_id, {})[steps.times[step - 1]] = SourceCounts(*figures)
             else:
                 before.append(SourceCounts(*figures))
-    return Received(received, total(before))
-
-
-def total(figures: Iterable[SourceCounts]) -> SourceCounts:
-    """Return the sum of figures."""
-    rows = list(figures)
-    return SourceCounts(
-        sum(row.received for row in rows),
-        sum(row.duplicates for row in rows),
-        sum(row.rejected for row in rows),
-        max((row.last_received_at for row in rows if row.last_received_at), default=None),
-    )
+    return Received(received, sum_counts(before))
 
 
 # An event without a digest was rejected on arrival.
@@ -205,7 +194,7 @@ CASE WHEN status = 'rejected' AND digested_at IS NULL THEN 'arrival'
 
 
 def count_outcomes(
-    site_id: int, steps: Steps, *, source_id: int | None = None, below: int = LARGEST_ID, sampled: Sequence[str] = ()
+    site_id: int, steps: Steps, *, source_id: int | None = None, below: int = MOST_ID, sampled: Sequence[str] = ()
 ) -> Outcomes:
     """Return the outcomes of the newest OUTCOMES_LOOK messages of a site with ids below `below`. One query.
 
@@ -293,7 +282,7 @@ def measure_lag(
     since: datetime,
     until: datetime | None = None,
     source_id: int | None = None,
-    below: int = LARGEST_ID,
+    below: int = MOST_ID,
 ) -> Lag:
     """Return how long the messages took that were digested in this time: the lag of every page and alert.
 

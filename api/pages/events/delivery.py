@@ -12,19 +12,17 @@ import names
 from api.digest.prune import days_kept
 from api.digest.site_config import load_site_config
 from api.events.reasons import sentence_of
-from api.ingest.source_counts import SourceCounts
+from api.ingest.source_counts import SourceCounts, sum_counts
 from api.insight.delivery import (
     LAG_LOOK,
-    LARGEST_ID,
     OUTCOMES_LOOK,
     ReasonCount,
     Steps,
     count_outcomes,
     count_received,
     measure_lag,
-    total,
 )
-from api.insight.messages import id_at, messages_by_id
+from api.insight.messages import MOST_ID, id_at, messages_by_id
 from api.insight.refused_requests import find_refused_requests
 from api.models import Message, Site
 from api.models.site_days import zone_of
@@ -97,7 +95,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
     source_id = chosen.pk if chosen else None
     kind = BY_CODE.get(request.GET.get("stage", ""))
     steps, links = list_steps(range_, zone_of(site)), EventLinks(site, range_, source_id)
-    below = LARGEST_ID if range_.is_running else id_at(site.pk, range_.end)
+    below = MOST_ID if range_.is_running else id_at(site.pk, range_.end)
     received = count_received(site.pk, [source_id] if source_id else [each.pk for each in sources], steps, now=now)
     days = days_kept(site, Message.Status.DONE)
     oldest = now - timedelta(days=days)
@@ -109,7 +107,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         below=below,
         sampled=kind.kinds if kind else (),
     )
-    came = {each: total(by_time.values()) for each, by_time in received.by_source.items()}
+    came = {each: sum_counts(by_time.values()) for each, by_time in received.by_source.items()}
     kinds = [(code, label) for code, label, _ in STACKED if outcomes.total[code]]
     labels = StepLabels(steps, range_.is_running, zone_of(site), links.between)
     return show(
@@ -124,14 +122,14 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         chosen=chosen,
         pipeline=build_pipeline(
             outcomes,
-            total(came.values()),
+            sum_counts(came.values()),
             received.before,
             steps,
             chosen=kind.code if kind else "",
             is_pruned=is_pruned,
         ),
         pruned_after=days if is_pruned else None,
-        came=total(came.values()),
+        came=sum_counts(came.values()),
         is_by_hour=is_by_hour(steps),
         events_link=links.to(outcome=kind.outcome if kind else ""),
         deferred_link=links.to(outcome="deferred"),

@@ -9,8 +9,8 @@ from typing import Final
 from django.utils import timezone
 
 import zones
-from api.ingest.source_counts import SourceCounts
-from api.insight.delivery import Outcomes, ReasonCount, Received, Steps, total
+from api.ingest.source_counts import SourceCounts, sum_counts
+from api.insight.delivery import Outcomes, ReasonCount, Received, Steps
 from api.pages.change import FigureChange, compare
 from api.pages.charts import Chart, Series, Tone
 from api.pages.ranges import SHORT, Range
@@ -228,7 +228,9 @@ class StepLabels:
 def draw_received(received: Received, labels: StepLabels) -> Chart:
     """Return a chart of received events by time, all sources together."""
     nothing = SourceCounts()
-    rows = [total(by_time.get(time, nothing) for by_time in received.by_source.values()) for time in labels.steps.times]
+    rows = [
+        sum_counts(by_time.get(time, nothing) for by_time in received.by_source.values()) for time in labels.steps.times
+    ]
     return labels.chart(
         [
             Series("New", [row.received - row.duplicates - row.rejected for row in rows]),

@@ -35,11 +35,6 @@ PARTS: Final = 64  # rows of a day and of a goal at most: as many transactions a
 RECOUNT: Final = read_query("recount")
 RECOUNT_DAYS: Final = read_query("recount_days")
 
-MOMENT_COLUMNS: Final = (
-    *("moment_goals", "moments", "moment_conversions", "moment_visits", "moment_cancellations", "currencies"),
-    "amounts",
-)
-
 Conversions = Mapping[VisitorKey, Sequence[CountedConversion]]
 GoalTime = tuple[int, datetime]  # a goal's id and a time
 
@@ -161,9 +156,9 @@ ADD_TO_DAYS_AND_GOALS: Final = f"""
     WITH moment AS MATERIALIZED (
         SELECT n.goal_id, (n.at AT TIME ZONE g.day_zone)::date AS day, n.conversions, n.visits, n.cancellations,
                n.currency, n.revenue
-          FROM unnest(%(moment_goals)b::bigint[], %(moments)b::timestamptz[], %(moment_conversions)b::int[],
-                      %(moment_visits)b::int[], %(moment_cancellations)b::int[], %(currencies)b::text[],
-                      %(amounts)b::numeric[])
+          FROM unnest(%(moment_goal_id)b::bigint[], %(moment_at)b::timestamptz[], %(moment_conversions)b::int[],
+                      %(moment_visits)b::int[], %(moment_cancellations)b::int[], %(moment_currency)b::text[],
+                      %(moment_revenue)b::numeric[])
                AS n (goal_id, at, conversions, visits, cancellations, currency, revenue)
           JOIN goals_goal AS g ON g.site_id = %(site)s AND g.id = n.goal_id
     ), day AS MATERIALIZED (
@@ -241,12 +236,11 @@ def _add_to_days_and_goals(
     goals = sorted(by_goal.keys() | {id_ for counts in (visits, visitors) for id_, more in counts.items() if more})
     if not moments and not goals:
         return
-    columns = list(zip(*moments, strict=True)) or [()] * len(_Moment._fields)
     parameters: dict[str, Any] = {
         "site": site_id,
         # The lowest free one: a day then has no more rows than there are workers.
         "part": lock_lowest_free(LockSpace.GOAL_TOTALS, count=PARTS),
-        **{name: list(column) for name, column in zip(MOMENT_COLUMNS, columns, strict=True)},
+        **{f"moment_{name}": [moment[at] for moment in moments] for at, name in enumerate(_Moment._fields)},
         "goals": goals,
         "conversions": [len(by_goal[goal_id]) - cancelled_by_goal[goal_id] for goal_id in goals],
         "visits": [visits[goal_id] for goal_id in goals],
@@ -282,14 +276,15 @@ def recount_days(site_id: int, goal_id: int, *, zone: str | None = None) -> None
     New conversions of this goal wait until it ends, because `count_conversions` locks their goals: some seconds for a
     million. It waits for no other lock while it holds this one. Three queries, one more for another zone.
     """
-    parameters: dict[str, Any] = {"site": site_id, "goal": goal_id, "visit_gap": VISIT_GAP}
     with connection.cursor() as cursor:
         cursor.execute("SELECT day_zone FROM goals_goal WHERE site_id = %s AND id = %s FOR UPDATE", [site_id, goal_id])
-        for (before,) in cursor.fetchall():
-            cursor.execute("DELETE FROM goals_goalday WHERE site_id = %s AND goal_id = %s", [site_id, goal_id])
-            parameters |= {"zone": zone or before}
-            cursor.execute(RECOUNT_DAYS, parameters)
-            if zone:
-                cursor.execute(
-                    "UPDATE goals_goal SET day_zone = %s WHERE site_id = %s AND id = %s", [zone, site_id, goal_id]
-                )
+        row = cursor.fetchone()
+        if row is None:  # it was deleted meanwhile, with its totals
+            return
+        cursor.execute("DELETE FROM goals_goalday WHERE site_id = %s AND goal_id = %s", [site_id, goal_id])
+        parameters: dict[str, Any] = {"site": site_id, "goal": goal_id, "zone": zone or row[0], "visit_gap": VISIT_GAP}
+        cursor.execute(RECOUNT_DAYS, parameters)
+        if zone:
+            cursor.execute(
+                "UPDATE goals_goal SET day_zone = %s WHERE site_id = %s AND id = %s", [zone, site_id, goal_id]
+            )

@@ -4,7 +4,7 @@ from django.db import models
 
 from api.models.sites import Site
 from api.models.source import Source
-from api.rules.actions import RULE_ACTIONS, RuleAction, list_action_choices
+from api.rules.actions import RuleAction, describe_action, list_action_choices
 from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 
@@ -44,5 +44,4 @@ class Rule(SiteRow):
         ordering = ["position", "id"]
 
     def __str__(self) -> str:
-        action = RULE_ACTIONS.get(self.action)
-        return self.name or (action.spec.say(self.argument) if action else self.action)
+        return self.name or describe_action(self.action, self.argument)

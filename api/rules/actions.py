@@ -235,6 +235,12 @@ REDACTIONS: Final = {str(action): action.spec.redact for action in RuleAction if
 DROPS: Final = tuple(str(action) for action in RuleAction if action.spec.is_drop)
 
 
+def describe_action(code: str, argument: str) -> str:
+    """Return an action with its argument, as the end of a sentence; the code of one that was removed."""
+    action = RULE_ACTIONS.get(code)
+    return action.spec.say(argument) if action else code
+
+
 def list_action_choices() -> list[tuple[str, str]]:
     """Return code and label of each action, for the model's field: a callable, so that no action needs a migration."""
     return [(str(action), action.spec.label) for action in RuleAction]

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from api.rules.actions import RULE_ACTIONS
+from api.rules.actions import RuleAction, describe_action
 from api.rules.rule import EventRule
 
 NAME_TESTS: Final = {"equals": "is", "prefix": "begins with", "pattern": "has the pattern"}
@@ -28,10 +28,9 @@ def _describe_field(rule: EventRule) -> str:
 
 
 def _describe_action(rule: EventRule) -> str:
-    action = RULE_ACTIONS.get(rule.action)
-    done = action.spec.say(rule.argument) if action else rule.action
+    done = describe_action(rule.action, rule.argument)
     traits = _join([f"{name} from {path}" for name, path in rule.group_traits])
-    return f"{done}, with {traits}" if traits and action == "group_from" else done
+    return f"{done}, with {traits}" if traits and rule.action == RuleAction.GROUP_FROM else done
 
 
 def _join(texts: list[str]) -> str:

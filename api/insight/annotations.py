@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from api.models import Annotation, AuditEntry, Site
-from api.models.audit import audit_values, write_audit
+from api.models.audit import audit_values, who_of, write_audit
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -51,7 +51,8 @@ def find_annotations(site: Site, goal_ids: Collection[int], *, begin: datetime, 
     Merges and renames of these goals and changes of rules are among them. The oldest first, the newest MOST at most.
     Two queries, one of them of the newest MOST_READ entries of the log.
     """
-    of_goals = Q(goal=None) | Q(goal__in=goal_ids)
+    goals = set(goal_ids)
+    of_goals = Q(goal=None) | Q(goal__in=goals)
     written = Annotation.objects.filter(of_goals, site=site, at__gte=begin, at__lt=end).order_by("-at", "-pk")[:MOST]
     entries = AuditEntry.objects.filter(site=site).order_by("-id")[:MOST_READ]
     rows = entries.values_list("at", "what", "who", "before", "after")
@@ -59,7 +60,7 @@ def find_annotations(site: Site, goal_ids: Collection[int], *, begin: datetime, 
         Mark(at, text, who)
         for at, what, who, before, after in rows
         if begin <= at < end
-        for text in _explain(what, before or {}, after or {}, goal_ids)
+        for text in _explain(what, before or {}, after or {}, goals)
     ]
     found.reverse()  # of one time the newer row is last
     return sorted(found, key=lambda mark: mark.at)[-MOST:]
@@ -76,7 +77,7 @@ def create_annotation(annotation: Annotation, *, by: "User | AnonymousUser | str
     """Insert an annotation. Raises TooManyAnnotationsError. Three queries."""
     if Annotation.objects.filter(site=annotation.site).count() >= MOST_ANNOTATIONS:
         raise TooManyAnnotationsError
-    annotation.who = annotation.who or (by if isinstance(by, str) else by.get_username())[:150]
+    annotation.who = annotation.who or who_of(by)
     with transaction.atomic():
         annotation.save(force_insert=True)
         write_audit(by, annotation.site, f"Created the annotation {annotation.pk}", None, read_values(annotation))
@@ -110,14 +111,12 @@ def read_values(annotation: Annotation) -> dict[str, Any]:
     return {"at": annotation.at.isoformat(), "text": annotation.text, "goal": annotation.goal_id}
 
 
-def _explain(
-    what: str, before: dict[str, object], after: dict[str, object], goal_ids: Collection[int]
-) -> Iterator[str]:
+def _explain(what: str, before: dict[str, object], after: dict[str, object], goal_ids: set[int]) -> Iterator[str]:
     """Yield the text of an entry that concerns these goals. Pure."""
     if RULE.fullmatch(what):
         yield what
     elif match := MERGE.fullmatch(what):
-        if {int(match[1]), int(match[2])} & set(goal_ids):
+        if goal_ids & {int(match[1]), int(match[2])}:
             yield what
     elif (match := CHANGE.fullmatch(what)) and int(match[1]) in goal_ids and "name" in after:
         yield f"Renamed “{before.get('name', '')}” to “{after['name']}”"

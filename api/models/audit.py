@@ -24,10 +24,15 @@ def write_audit(
     it carries out. `what` is a sentence: `Renamed the goal 12`. `before` and `after` hold the fields that changed, as
     JSON, None if the thing did not exist. Never pass a secret.
     """
-    who, user = (actor, None) if isinstance(actor, str) else (actor.get_username(), actor if actor.pk else None)
+    user = None if isinstance(actor, str) or not actor.pk else actor
     return AuditEntry.objects.create(
-        site=site, user=user, who=who[:150], at=timezone.now(), what=what, before=before, after=after
+        site=site, user=user, who=who_of(actor), at=timezone.now(), what=what, before=before, after=after
     )
+
+
+def who_of(actor: "User | AnonymousUser | str") -> str:
+    """Return the name under which the audit log has an actor."""
+    return (actor if isinstance(actor, str) else actor.get_username())[:150]
 
 
 def audit_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from api.models import Site
-from api.models.audit import write_audit
+from api.models.audit import who_of, write_audit
 from api.models.sdk_configuration import note_configuration_changed
 from api.remote_data.sdk_segments import find_sdk_segments
 from cohorts.custom_data import Definition, definition_of, find_problems
@@ -73,8 +73,7 @@ def _import(
     if file.problems or problems:
         return Import([*file.problems, *problems])
     CustomData.objects.bulk_create(CustomData(site=site, **msgspec.structs.asdict(definition)) for definition in new)
-    who = actor if isinstance(actor, str) else actor.get_username()
-    saved = save_flags(site.pk, file.flags, file.segments, environment=environment, by=who, now=now)
+    saved = save_flags(site.pk, file.flags, file.segments, environment=environment, by=who_of(actor), now=now)
     result = Import([], saved, [definition.index for definition in new], kept)
     write_audit(actor, site, f"Imported {len(file.flags)} feature flags", None, describe(result, environment))
     return result

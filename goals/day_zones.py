@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from goals.models import Goal
 from goals.totals import recount_days
 
-# By the index of sites and zones: one probe for the zones before, one for those after.
+# Two probes of the index of sites and zones: `<>` would read all goals.
 SITES_TO_RECOUNT: Final = """
     SELECT s.id, s.time_zone FROM api_site s
      WHERE EXISTS (SELECT FROM goals_goal g

@@ -92,7 +92,7 @@ class Goal(SiteRow):
         related_name="+",
         help_text="The end of the chain of `merged_into`, whose figures hold this goal's too.",
     )
-    # Of its rows in GoalDay. A trigger writes the site's into a new goal, `goals.day_zones` a new one of the site.
+    # The zone of its rows in GoalDay. A trigger copies the site's into a new goal, `goals.day_zones` follows changes.
     day_zone = models.CharField(max_length=64, default=zones.DEFAULT, db_default=zones.DEFAULT, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -272,7 +272,7 @@ class GoalVisitor(SiteRow):
     last_at = models.DateTimeField()
     conversions = models.IntegerField()
     visits = models.IntegerField(help_text="Stretches of conversions with less than 30 minutes between any two.")
-    # No figure is of this day, which is UTC's whatever the goal's are: it narrows the rows that `last_at` is read of.
+    # Of UTC in every zone. No figure shows it: by its index, reports read `last_at` of fewer rows.
     last_day = models.GeneratedField(
         expression=TruncDate("last_at", tzinfo=UTC), output_field=models.DateField(), db_persist=True
     )

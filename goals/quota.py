@@ -79,7 +79,7 @@ def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datet
 def find_next_place(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> datetime | None:
     """Return when the next goal may be created, None if that is now. One query.
 
-    A window opens when the creation leaves it that is the last but `limit`.
+    A full window has room again when the oldest of its newest `limit` creations leaves it.
     """
     with connection.cursor() as cursor:
         cursor.execute(

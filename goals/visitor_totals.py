@@ -91,9 +91,9 @@ def lock_totals(
 ) -> dict[VisitorKey, VisitorTotals]:
     """Lock goals, then the totals of these visitors that have any, in the order of their keys. Return the totals.
 
-    The lock of a goal keeps its zone of days as it is (goals.day_zones). Of workers that count none waits for another.
-    Each visitor is looked up by itself. For a join with a table without statistics the planner may read it whole for
-    each key. One query.
+    The lock of a goal keeps its zone of days as it is (goals.day_zones), and lets other workers count. Each visitor is
+    looked up by itself. For a join with a table without statistics the planner may read it whole for each key. One
+    query.
     """
     if not keys and not goal_ids:
         return {}

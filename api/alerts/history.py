@@ -33,12 +33,11 @@ class ConditionHistory:
 def find_history(
     site: Site, condition: str, threshold: float | None, *, source_id: int | None, now: datetime
 ) -> ConditionHistory:
-    """Return the last 14 days of a condition. One query, some 150 ms for the success rate, otherwise 30 ms.
+    """Return the last 14 days of a condition.
 
-    It fires at least as often as is counted: figures are judged by the hour, the lag every five minutes. One query more
-    for a source without events.
-
-    They are read from the newest OUTCOMES_LOOK events, or from what sources received and goals created.
+    The figures are read from the newest OUTCOMES_LOOK events, or from the counts of sources and of new goals. They are
+    judged by the hour, the lag every five minutes, so that the alert fires at least as often as is counted. One query,
+    some 150 ms for the success rate, otherwise 30 ms; one more for a source without events.
     """
     steps, level = list_last_hours(HOURS, now=now), threshold or 0
     times = steps.times

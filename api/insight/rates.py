@@ -123,7 +123,8 @@ def load_seen(
             count = kept[each]
             found[place] = None if count.visitors is None else SeenVisitors(count.visitors, count.steps)
     due = [each for place, each in enumerate(wanted) if _is_due(found[place], kept.get(each), now)]
-    begin_to_count([each for each in due if each.begin == round_down(each.begin)])  # no page asks for another one again
+    # A count of a period that begins at an odd second would be kept for nothing: no page asks for it again.
+    begin_to_count([each for each in due if each.begin == round_down(each.begin)])
     return [found[place] for place in range(len(periods))]
 
 

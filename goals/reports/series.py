@@ -51,9 +51,9 @@ def load_series(
     """Return the steps of a goal's curve from the one that holds `begin` to the one before `end`, empty ones too.
 
     Days are those of the zone. Weeks begin on `first_weekday`, 0 for Monday. They count no day outside of the period.
-    Raises ValueError for more than MOST_POINTS. Two queries. They read the kept totals of days. For hours
-    they read the conversions, as for a goal whose days are kept in another zone. If others are merged into the goal,
-    they read the time of every conversion, too.
+    Raises ValueError for more than MOST_POINTS. Two queries. They read the kept totals of days, or the conversions: of
+    hours, and of a goal whose days are kept in another zone. If others are merged into the goal, they read the time of
+    every conversion, too.
     """
     starts = list_step_starts(begin, end, step, zone=zone, first_weekday=first_weekday)
     if not starts:
@@ -63,16 +63,21 @@ def load_series(
         "site": goal.site_id,
         "goals": members,
         "is_of_several": len(members) > 1,
-        "start": starts[0],
-        "since": starts[0],
-        "until": starts[-1] + HOUR,
         "visit_gap": VISIT_GAP,
     }
-    if step != SeriesStep.HOUR:
+    if step == SeriesStep.HOUR:
+        parameters |= {"start": starts[0], "since": starts[0], "until": starts[-1] + HOUR}
+    else:
         first, after = day_of(begin, zone), day_of(end - MOMENT, zone) + timedelta(days=1)
-        parameters |= {"zone": name_of(zone), "days": DAYS[step], "start": day_of(starts[0], zone)}
-        parameters |= {"first_day": first, "since": start_of(first, zone)}
-        parameters |= {"day_after": after, "until": start_of(after, zone)}
+        parameters |= {
+            "zone": name_of(zone),
+            "days": DAYS[step],
+            "start": day_of(starts[0], zone),
+            "first_day": first,
+            "since": start_of(first, zone),
+            "day_after": after,
+            "until": start_of(after, zone),
+        }
     with connection.cursor() as cursor:
         cursor.execute(SERIES_OF_HOURS if step == SeriesStep.HOUR else SERIES_OF_DAYS, parameters)
         points = {}

@@ -1,7 +1,7 @@
 """Summaries of goals: figures of the last 24 hours, of the last 30 days and since ever, from the kept totals.
 
-A visit counts at the time of its first conversion. A month is today and the 29 days before it, as the
-zone of the goal has them.
+A visit counts at the time of its first conversion. A month is today and the 29 days before it, in the zone of the
+goal.
 """
 
 from collections import defaultdict

@@ -65,6 +65,10 @@ class KeptCount(NamedTuple):
     steps: Mapping[datetime, int]
     at: datetime
 
+    @property
+    def seen(self) -> SeenVisitors | None:
+        return None if self.visitors is None else SeenVisitors(self.visitors, self.steps)
+
 
 class WantedCount(NamedTuple):
     """Visitors of some goals in a period, by steps that begin at these times."""
@@ -110,18 +114,13 @@ def load_seen(
     cache.
     """
     wanted = _list_wanted(site_id, base, periods, starts)
-    ids = wanted[0].goal_ids if wanted else None
     kept = {each: count for each, count in _read_kept(wanted).items() if not _is_old(each, count, now)}
     missing = [place for place, each in enumerate(wanted) if each not in kept]
-    found: dict[int, SeenVisitors | None] = {}
+    found = {place: kept[each].seen for place, each in enumerate(wanted) if each in kept}
     if missing:
         asked = [periods[place] for place in missing]
-        counts = count_visitors_seen(site_id, asked, goal_ids=ids, starts=starts, most_read=MOST_READ)
-        found = dict(zip(missing, counts, strict=True))
-    for place, each in enumerate(wanted):
-        if each in kept:
-            count = kept[each]
-            found[place] = None if count.visitors is None else SeenVisitors(count.visitors, count.steps)
+        counts = count_visitors_seen(site_id, asked, goal_ids=base.goal_ids, starts=starts, most_read=MOST_READ)
+        found |= zip(missing, counts, strict=True)
     due = [each for place, each in enumerate(wanted) if _is_due(found[place], kept.get(each), now)]
     # A count of a period that begins at an odd second would be kept for nothing: no page asks for it again.
     begin_to_count([each for each in due if each.begin == round_down(each.begin)])

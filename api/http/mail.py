@@ -42,7 +42,10 @@ def send_email(subject: str, body: str, address: str) -> None:
 
 
 def send_in_background(subject: str, body: str, address: str) -> None:
-    """Let a thread send an e-mail, so that a request takes as long without one. It is dropped if MOST_WAITING wait."""
+    """Let a thread send an e-mail, so that the request takes as long as one that sends none.
+
+    The e-mail is dropped if MOST_WAITING wait.
+    """
     room, thread = _background()
     if room.acquire(blocking=False):
         thread.submit(_send_and_leave, room, subject, body, address)

@@ -18,7 +18,7 @@ from django.db import OperationalError, connections
 
 from api.alerts import evaluate, outbox
 from api.celery import app
-from api.digest import goal_changes, late_links, run, segments
+from api.digest import goal_changes, late_links, recounts, run, segments
 from api.digest.claims import Claims
 from api.digest.partitions import advance_ids
 from api.digest.prune import prune_old
@@ -28,7 +28,7 @@ from api.http.heartbeats import Role, heartbeat_writer, read_steady_time
 from api.ingest import nudge
 from api.rest import idempotency
 from cohorts.own_keys import purge_expired
-from goals import day_zones, visit_pruning
+from goals import visit_pruning
 from goals.catalogue import purge_deleted
 
 DIGEST: Final = "goalpost"  # queues: events never wait behind upkeep
@@ -114,7 +114,7 @@ def change_goals() -> None:
 def recount_days() -> None:
     """Continue counting the days of goals in new zones of their sites."""
     with unless_held("recount_days") as until:
-        while time.monotonic() < until and day_zones.recount_next_of_each():
+        while time.monotonic() < until and recounts.recount_next_of_each():
             pass
 
 

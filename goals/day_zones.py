@@ -41,17 +41,6 @@ def select_goals_to_recount(site_id: int, zone: str) -> QuerySet[Goal]:
     return Goal.objects.filter(is_other, site_id=site_id, deleted_at=None)
 
 
-def recount_next_of_each() -> bool:
-    """Count the days of the next goal of each site again. Return False if no site has one.
-
-    A site with many goals delays no other.
-    """
-    sites = list_sites_to_recount()
-    for site_id, zone in sites:
-        recount_next(site_id, zone)
-    return bool(sites)
-
-
 def recount_next(site_id: int, zone: str) -> bool:
     """Count the days of a site's next goal in this zone. Return False if all are. One transaction of five queries."""
     goal_id = select_goals_to_recount(site_id, zone).order_by("pk").values_list("pk", flat=True).first()

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from api import tasks
+from api.digest import recounts
 from api.models import Site, validate_time_zone
 from goals import day_zones, totals
 from goals.list_order import GoalOrder, find_goal_ids
@@ -80,13 +81,27 @@ def test_recount__of_a_site_with_many_goals__delays_no_other(world: World) -> No
     Goal.objects.create(site=other, name="D")
     Site.objects.update(time_zone=ZURICH)
 
-    assert day_zones.recount_next_of_each()
+    assert recounts.recount_next_of_each()
 
     assert sorted(Goal.objects.filter(day_zone=ZURICH).values_list("name", flat=True)) == [
         "D",
         "SegmentIO track – A",
     ]
     assert day_zones.count_goals_to_recount(world.site.pk, ZURICH) == 2
+
+
+def test_recount__of_a_site_in_trouble__delays_no_other(world: World) -> None:
+    track(world, LATE)
+    other = Site.objects.create(name="Other", sitecode="abcdefghij", time_zone=ZURICH)
+    goal = Goal.objects.create(site=other, name="D", day_zone=KOLKATA)
+    world.change_site(time_zone="Mars/Olympus")  # this machine knows it, and the database does not
+
+    tasks.recount_days.run()
+
+    goal.refresh_from_db()
+    assert goal.day_zone == ZURICH
+    assert days_of() == {"2026-11-20": 1}
+    assert day_zones.list_sites_to_recount() == [(world.site.pk, "Mars/Olympus")]
 
 
 def test_recount__of_deleted_goals__is_left_out(world: World) -> None:

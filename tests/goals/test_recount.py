@@ -16,10 +16,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from api.digest import recounts
 from api.erasure import erase
 from api.ingest.provisioning import create_site
 from api.models import Message
-from goals import catalogue, day_zones, merging
+from goals import catalogue, merging
 from goals.models import Cancellation, Conversion, Goal
 from goals.reports.breakdown import BreakdownField, load_breakdown
 from goals.reports.figures import GoalFigures
@@ -110,7 +111,7 @@ def take(shop: World, step: tuple[Any, ...]) -> None:  # noqa: C901 - a case eac
         case "zone", zone:
             shop.change_site(time_zone=zone)
         case ("recount",):
-            day_zones.recount_next_of_each()
+            recounts.recount_next_of_each()
         case ("replay",):
             Message.objects.filter(site=shop.site).update(status="pending", reason="", digested_at=None)
         case "erase", id_:
@@ -183,7 +184,7 @@ def assert_periods_are_right(shop: World) -> None:
 
 def assert_reports_are_right(shop: World) -> None:
     assert_periods_are_right(shop)
-    while day_zones.recount_next_of_each():
+    while recounts.recount_next_of_each():
         assert_exact()
     assert_periods_are_right(shop)
     zone = shop.site.zone

@@ -61,7 +61,8 @@ class InvitationShape(InvitationToCreate):
 
     link = serializers.CharField(help_text="For this person, who opens it and signs in, or chooses a password if new.")
     expiresAt = serializers.DateTimeField(
-        help_text="It also ends when its sender is no owner any more, or when the person is removed."
+        help_text="It also ends when its sender is no owner any more, when the person is removed, or when an "
+        "administrator deletes the account."
     )
 
 

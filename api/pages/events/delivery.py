@@ -29,6 +29,7 @@ from api.models.site_days import zone_of
 from api.pages.access import page_of, show, site_page
 from api.pages.events.pipeline import (
     BY_CODE,
+    LABELS,
     STACKED,
     StepLabels,
     build_pipeline,
@@ -108,7 +109,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         sampled=kind.kinds if kind else (),
     )
     came = {each: sum_counts(by_time.values()) for each, by_time in received.by_source.items()}
-    kinds = [(code, label) for code, label, _ in STACKED if outcomes.total[code]]
+    kinds = [code for code in STACKED if outcomes.total[code]]
     labels = StepLabels(steps, range_.is_running, zone_of(site), links.between)
     return show(
         request,
@@ -144,13 +145,13 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         outcomes=outcomes,
         succeeded=outcomes.decided - outcomes.failed,
         queued=outcomes.total["pending"] + outcomes.total["deferred"],
-        kinds=[label for _, label in kinds],
+        kinds=[LABELS[code] for code in kinds],
         rows=[
             SourceRow(
                 source.pk,
                 source.name,
                 came.get(source.pk, SourceCounts()),
-                [outcomes.by_source.get(source.pk, Counter())[code] for code, _ in kinds],
+                [outcomes.by_source.get(source.pk, Counter())[code] for code in kinds],
                 links.to(source=source.pk),
             )
             for source in sources

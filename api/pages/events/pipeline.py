@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Final
 
 from django.utils import timezone
@@ -77,18 +78,22 @@ ENDS: Final = (
     StageKind(code="failed", label="Failed", kinds=("failed",), outcome="failed", tone="bad", is_better_if_more=False),
 )
 BY_CODE: Final[Mapping[str, StageKind]] = {stage.code: stage for stage in (*PATH, *ENDS)}
-# The kinds of outcomes in the order in which charts stack them.
-STACKED: Final[Sequence[tuple[str, str, Tone]]] = (
-    ("converted", "Converted", ""),
-    ("profile", "Profile only", ""),
-    ("nothing", "No effect", ""),
-    ("ignored", "Ignored by rule", ""),
-    ("pending", "Queued", "warn"),
-    ("deferred", "Queued (goal limit)", "warn"),
-    ("arrival", "Rejected on arrival", "bad"),
-    ("rejected", "Rejected", "bad"),
-    ("failed", "Failed", "strong"),
-)
+# The kinds of outcomes in the order in which charts stack them, each with its tone there.
+STACKED: Final[Mapping[str, Tone]] = {
+    "converted": "",
+    "profile": "",
+    "nothing": "",
+    "ignored": "",
+    "pending": "warn",
+    "deferred": "warn",
+    "arrival": "bad",
+    "rejected": "bad",
+    "failed": "strong",
+}
+LABELS: Final[Mapping[str, str]] = {
+    **{kind: stage.label for stage in BY_CODE.values() for kind in stage.kinds},
+    "deferred": "Queued (goal limit)",  # charts show it beside what is pending
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,29 +204,18 @@ class StepLabels:
         times = self.steps.times
         return len(times) > 1 and times[1] - times[0] > HOUR
 
-    def write(self, at: datetime) -> str:
-        local = at.astimezone(self.zone) if self.is_by_day else timezone.localtime(at)
-        return f"{local.day} {local:%b}" if self.is_by_day else f"{local:%H:%M}"
-
     def chart(self, series: Sequence[Series]) -> Chart:
         """Return a chart of stacked bars."""
-        times = self.steps.times
-        ends = [*times[1:], self.steps.end]
-        labels = [self.write(time) for time in times]
-        local = [time.astimezone(self.zone) if self.is_by_day else timezone.localtime(time) for time in times]
+        times, is_by_day = self.steps.times, self.is_by_day
+        local = [time.astimezone(self.zone) if is_by_day else timezone.localtime(time) for time in times]
         return Chart(
-            labels,
+            [f"{time.day} {time:%b}" if is_by_day else f"{time:%H:%M}" for time in local],
             series,
-            unit="Day" if self.is_by_day else "Time",
+            unit="Day" if is_by_day else "Time",
             stacked=True,
-            titles=[
-                f"{time:%A}, {time.day} {time:%B}{'' if self.is_by_day else f', {label}'}"
-                for time, label in zip(local, labels, strict=True)
-            ],
+            titles=[f"{time:%A}, {time.day} {time:%B}{'' if is_by_day else f', {time:%H:%M}'}" for time in local],
             is_running=self.is_running,
-            links=[
-                self.link(begin.astimezone(UTC), end.astimezone(UTC)) for begin, end in zip(times, ends, strict=True)
-            ],
+            links=[self.link(begin, end) for begin, end in pairwise([*times, self.steps.end])],
         )
 
 
@@ -245,8 +239,8 @@ def draw_outcomes(outcomes: Outcomes, labels: StepLabels) -> Chart:
     rows = [outcomes.by_time.get(time, Counter()) for time in labels.steps.times]
     return labels.chart(
         [
-            Series(label, [row[kind] for row in rows], tone)
-            for kind, label, tone in STACKED
+            Series(LABELS[kind], [row[kind] for row in rows], tone)
+            for kind, tone in STACKED.items()
             if any(row[kind] for row in rows)
         ]
     )

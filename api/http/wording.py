@@ -52,6 +52,11 @@ def time_in_words(at: datetime, zone: tzinfo) -> str:
     return f"{day_in_words(at)}, {at:%H:%M:%S}"
 
 
+def stamp_of(at: datetime) -> str:
+    """Return a time for programs, by ISO 8601 in UTC, to the second: `2026-11-26T07:55:10Z`."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def time_with_zone(at: datetime, zone: tzinfo) -> str:
     """Return a time with the name of its zone: `26 Nov 2026, 07:55:10 (Europe/Zurich)`."""
     return f"{time_in_words(at, zone)} ({zones.name_of(zone)})"

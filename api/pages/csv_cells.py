@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -29,11 +28,6 @@ def as_text(text: str) -> str:
 def as_number(amount: Decimal) -> str:
     """Return an amount without zeros at its end, separators or an exponent: `1234.5`."""
     return f"{amount.normalize():f}"
-
-
-def as_stamp(at: datetime) -> str:
-    """Return a time in UTC by ISO 8601, to the second."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> list[str]:

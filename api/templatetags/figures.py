@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from api.http.wording import (
     count_of,
     duration_of,
     replace_times,
+    stamp_of,
     time_in_words,
     time_with_zone,
     weekday_in_words,
@@ -144,8 +145,7 @@ def in_zone(text: str) -> str:
 
 def write_time(value: datetime, text: str, attributes: str = "") -> SafeString:
     """Return a `<time>` element."""
-    stamp = f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return format_html('<time datetime="{}"{}>{}</time>', stamp, attributes, text)
+    return format_html('<time datetime="{}"{}>{}</time>', stamp_of(value), attributes, text)
 
 
 @register.filter

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils import timezone
@@ -12,6 +12,7 @@ import names
 from api.digest.prune import days_kept
 from api.digest.site_config import load_site_config
 from api.events.reasons import sentence_of
+from api.http.wording import stamp_of
 from api.ingest.source_counts import SourceCounts, sum_counts
 from api.insight.delivery import (
     LAG_LOOK,
@@ -77,12 +78,9 @@ class EventLinks:
         return self.between(self.period.begin, until, **filters)
 
     def between(self, since: datetime, until: datetime | None, **filters: object) -> str:
-        asked = {"source": self.source_id, **filters, "since": _write(since), "until": _write(until) if until else None}
+        times = {"since": stamp_of(since), "until": stamp_of(until) if until else None}
+        asked = {"source": self.source_id, **filters, **times}
         return page_of(self.site, "events", **{name: str(value) for name, value in asked.items() if value})
-
-
-def _write(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @site_page()

@@ -8,10 +8,11 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
 
+from api.http.wording import stamp_of
 from api.insight.rates import find_base
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text, write_money, write_rate
+from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_text, write_money, write_rate
 from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
 from api.pages.ranges import Range, recall_range
@@ -121,7 +122,7 @@ def make_cells(
         headline.ever.visitors,
         headline.ever.cancellations,
         *write_money(revenue, currencies),
-        as_stamp(last) if last else "",
+        stamp_of(last) if last else "",
         figures.conversions,
         visitors,
         *write_money(figures.revenue, currencies),

@@ -5,9 +5,10 @@ import csv
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
+from api.http.wording import stamp_of
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, as_stamp, as_text, write_money, write_rate
+from api.pages.csv_cells import BYTE_ORDER_MARK, as_text, write_money, write_rate
 from api.pages.goals.detail import find_goal
 from api.pages.goals.figures import load_goal_rates, load_goal_series
 from api.pages.ranges import read_range
@@ -36,7 +37,7 @@ def export_figures(request: HttpRequest, site: Site, goal_id: int) -> HttpRespon
     def cells(point: SeriesPoint, period: int) -> list[str | int]:
         rate = rates.at(point.begin, period)
         return [
-            as_stamp(point.begin),
+            stamp_of(point.begin),
             point.conversions,
             point.visits,
             point.cancellations,

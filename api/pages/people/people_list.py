@@ -12,12 +12,13 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from api.http.wording import stamp_of
 from api.insight.people_pages import PeopleFilter, PeoplePlace, find_page
 from api.insight.person_rows import PersonRow
 from api.models import Role, Site
 from api.models.audit import write_audit
 from api.pages.access import page_of, show, site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_stamp, as_text
+from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_text
 from api.pages.query_form import IdField, QueryForm
 from cohorts import search
 from cohorts.models import Identity
@@ -145,7 +146,7 @@ def make_cells(row: PersonRow) -> list[Any]:
     return [
         row.kind.label,
         *(as_text(text) for text in (row.value, row.name, row.email, row.username, row.group, ", ".join(row.personas))),
-        as_stamp(row.last_seen) if row.last_seen else "",
+        stamp_of(row.last_seen) if row.last_seen else "",
         "" if row.is_large else row.conversions,
     ]
 

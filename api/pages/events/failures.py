@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.db import transaction
@@ -130,9 +129,10 @@ def link_patterns(
         return ()
     rules = [rule for rule in site.rules.all() if rule.is_enabled and rule.source_id is None]
     grouped = {rule.argument for rule in rules if rule.action == Rule.Action.PATTERN_GOAL}
-    form = page_of(site, "settings-rule-new")
     return [
-        (pattern, f"{form}?{urlencode(draft_of(pattern))}") for pattern in patterns if pattern.pattern not in grouped
+        (pattern, page_of(site, "settings-rule-new", **draft_of(pattern)))
+        for pattern in patterns
+        if pattern.pattern not in grouped
     ][:MOST_NAMES]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from django import forms
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from api.models import Site
 from api.models.site_days import day_of, end_of_day, start_of_day, zone_of
@@ -204,7 +205,7 @@ class Range:
     @property
     def query(self) -> str:
         """The query string of this range, for links."""
-        return _write_query(self.parts)
+        return urlencode(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +225,7 @@ class RangeControl:
     @property
     def tab_query(self) -> str:
         """The query string that all tabs of a goal share."""
-        query = QueryDict(mutable=True)
-        for name, value in self.tab_parts:
-            query.appendlist(name, value)
-        return query.urlencode()
+        return urlencode(self.tab_parts)
 
     @property
     def filters_visitors(self) -> bool:
@@ -313,11 +311,8 @@ def make_control(range_: Range, query: QueryDict, *, offer: Offer = OF_FIGURES) 
     days = {name: value for name, value in range_.parts.items() if name in {"from", "to"}}
 
     def link(preset: Preset, compare: Compare) -> str:
-        link = QueryDict(mutable=True)
-        for name, value in kept:
-            link.appendlist(name, value)
-        link.update({"range": preset, "compare": compare, **(days if preset == Preset.CUSTOM else {})})
-        return link.urlencode()
+        chosen = {"range": preset, "compare": compare, **(days if preset == Preset.CUSTOM else {})}
+        return urlencode([*kept, *chosen.items()])
 
     return RangeControl(
         range_,
@@ -394,9 +389,3 @@ def _months_back(day: date, months: int) -> date:
     month = day.year * 12 + day.month - 1 - months
     year, month = month // 12, month % 12 + 1
     return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
-
-
-def _write_query(parts: Mapping[str, str]) -> str:
-    query = QueryDict(mutable=True)
-    query.update(parts)
-    return query.urlencode()

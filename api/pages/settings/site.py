@@ -50,6 +50,7 @@ LABELS: Final = {
     "name": "Site name",
     "goal_name_template": "Names of automatic goals",
     "default_currency": "Currency",
+    "base_goal_id": "Base goal for rates",
     "user_id_is_visitor_code": "User ids are visitor codes",
     "company_is_group": "Companies are groups",
     "audience_events_make_goals": "Audience events create goals",
@@ -61,6 +62,8 @@ HELP: Final = {
     "goal_name_template": "Existing goals keep their names. Events with a new name create new goals.",
     "auto_tag": "Each goal that an event creates gets this tag.",
     "default_currency": "Of revenue that names no currency. Three capital letters.",
+    "base_goal_id": "The conversion rate of a goal is its converting visitors over these. "
+    "Visitors seen are all with a conversion of any goal.",
     "audience_events_make_goals": "Otherwise events about personas, traits and identifiers change people only.",
     "goals_per_10_seconds": "Events with further names are queued. They convert later, with their own times.",
     "goals_per_hour": "Goals that people or the API create do not count.",
@@ -78,11 +81,7 @@ def make_field(field: Any, **options: Any) -> Any:
     if field.name == "time_zone":
         return ZoneField(help_text=field.help_text)
     if field.name == "base_goal_id":
-        help_text = "The conversion rate of a goal is its converting visitors over these. Visitors seen are all with a "
-        help_text += "conversion of any goal."
-        return forms.TypedChoiceField(
-            label="Base goal for rates", required=False, coerce=int, empty_value=None, help_text=help_text
-        )
+        return forms.TypedChoiceField(required=False, coerce=int, empty_value=None)
     return lines_field(field) if isinstance(field, ArrayField) else field.formfield(**options)
 
 

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from api.http.tokens import with_open_sites
+from api.http.tokens import live_tokens, with_open_sites
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import ManagementToken, Role, Scope, Site, Source, WriteKey
 from api.pages.access import may, show, site_page
@@ -31,7 +31,6 @@ class WriteKeyRow:
 def list_keys(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show the live keys of a site. Five queries of its own; only owners see credentials and tokens."""
     now, may_own = timezone.now(), may(request, Role.OWNER)
-    open_ = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
     return show(
         request,
         "pages/settings/keys.html",
@@ -39,14 +38,14 @@ def list_keys(request: HttpRequest, site: Site) -> HttpResponseBase:
         tab="settings-keys",
         write_keys=list_write_keys(site, now=now),
         credentials=site.credentials.filter(revoked_at=None).order_by("pk") if may_own else [],
-        tokens=list_tokens(site, open_) if may_own else [],
+        tokens=list_tokens(site) if may_own else [],
         all_scopes=len(Scope),
     )
 
 
-def list_tokens(site: Site, is_open: Q) -> list[ManagementToken]:
+def list_tokens(site: Site) -> list[ManagementToken]:
     """Return the tokens that open this site now, MOST_TOKENS at most. One query."""
-    tokens = with_open_sites(site.management_tokens.filter(is_open).order_by("-pk"))
+    tokens = with_open_sites(live_tokens().filter(sites=site).order_by("-pk"))
     return [token for token in tokens[:MOST_TOKENS] if site.pk in vars(token)["open_sites"]]
 
 

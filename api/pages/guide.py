@@ -187,7 +187,7 @@ def show_custom_data(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page()
 def show_guide_page(request: HttpRequest, site: Site, way: str) -> HttpResponseBase:
     """Show a page of the guide with the code for one of the site's sources."""
-    return show_way(request, site, find_way(way), number=request.GET.get("source"))
+    return show_way(request, site, find_way(way))
 
 
 @site_page(Role.OWNER)
@@ -236,12 +236,10 @@ def find_way(name: str) -> GuidePage:
     return chosen
 
 
-def show_way(
-    request: HttpRequest, site: Site, chosen: GuidePage, *, number: str | None = None, api_key: str = ""
-) -> HttpResponseBase:
+def show_way(request: HttpRequest, site: Site, chosen: GuidePage, *, api_key: str = "") -> HttpResponseBase:
     """Show a page of the guide. Six queries of its own at most."""
     sources = list(site.sources.filter(kind=chosen.kind).order_by("pk")) if chosen.kind else []
-    source_id = read_id(number)
+    source_id = read_id(request.GET.get("source"))
     source = next((row for row in sources if row.pk == source_id), sources[0] if sources else None)
     places = addresses(request)
     key = live_key(source) if source else ""

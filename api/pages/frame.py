@@ -88,15 +88,13 @@ def list_menu(site: Site, path: str, *, loud: int, failed: int) -> list[list[Men
     more = "+" if failed >= MOST_COUNTED else ""
     words = [count_of(loud, "alert fires", "alerts fire")] if loud else []
     words += [f"{failed}{more} failed {'event' if failed == 1 else 'events'}"] if failed else []
+    count = f"{MOST_COUNTED - 1}+" if loud + failed >= MOST_COUNTED else str(loud + failed)
+    counts = {"delivery": (count, ", ".join(words))} if words else {}
     home = reverse("pages:home", args=[site.sitecode])
 
     def item(title: str, name: str) -> MenuItem:
         link = reverse(f"pages:{name}", args=[site.sitecode])
         is_current = path == link or (link != home and path.startswith(link))
-        count = f"{MOST_COUNTED - 1}+" if loud + failed >= MOST_COUNTED else str(loud + failed)
-        counts = (count, ", ".join(words)) if words else ("", "")
-        return MenuItem(
-            title, name, link, is_current, name in UNDER, KEYS.get(name, ""), *(counts if name == "delivery" else ())
-        )
+        return MenuItem(title, name, link, is_current, name in UNDER, KEYS.get(name, ""), *counts.get(name, ()))
 
     return [[item(*entry) for entry in group] for group in MENU]

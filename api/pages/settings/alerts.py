@@ -35,7 +35,6 @@ from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with
 PAGE: Final = 50
 KIND: Final = "alert"  # of what Undo gives back
 KEPT: Final = ("id", "name", "condition", "threshold", "source_id", "emails", "webhook_url", "secret", "is_enabled")
-UNTIL: Final = {True: "until then", False: "for three days"}
 FIRST: Final[dict[str, Any]] = {"condition": Alert.Condition.SUCCESS, "threshold": 95.0}  # of a new alert
 
 
@@ -229,11 +228,13 @@ def quiet_alert(request: HttpRequest, site: Site, alert_id: int) -> HttpResponse
     do = request.POST.get("do", "acknowledge")
     if do not in {"acknowledge", *editing.SNOOZES}:
         raise BadRequest
-    if editing.acknowledge_or_snooze(alert, for_=editing.SNOOZES.get(do), by=request.user, now=timezone.now()):
-        until = f"snoozed for {count_of(int(do), 'hour')}" if do in editing.SNOOZES else "acknowledged"
-        messages.success(request, f"Alert “{alert}” {until}. No reminders {UNTIL[do in editing.SNOOZES]}.")
-    else:
+    if not editing.acknowledge_or_snooze(alert, for_=editing.SNOOZES.get(do), by=request.user, now=timezone.now()):
         messages.info(request, f"Alert “{alert}” is not firing any more.")
+    elif do in editing.SNOOZES:
+        text = f"Alert “{alert}” snoozed for {count_of(int(do), 'hour')}. No reminders until then."
+        messages.success(request, text)
+    else:
+        messages.success(request, f"Alert “{alert}” acknowledged. No reminders for three days.")
     back = request.POST.get("next", "")
     is_here = url_has_allowed_host_and_scheme(back, allowed_hosts=None) and back.startswith("/admin/")
     return redirect(back if is_here else page_of(site, "home"))
@@ -252,8 +253,9 @@ def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) ->
     )
     if request.method == "POST" and form.is_valid() and save_alert(request, form, before):
         return redirect("pages:settings-alerts", site.sitecode)
-    condition = str(form["condition"].value() or Alert.Condition.SUCCESS)
-    condition = condition if condition in CONDITIONS else Alert.Condition.SUCCESS
+    condition = str(form["condition"].value())
+    if condition not in CONDITIONS:
+        condition = Alert.Condition.SUCCESS
     return show(
         request,
         "pages/settings/alert.html",

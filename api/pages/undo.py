@@ -35,14 +35,20 @@ def say_with_undo(request: HttpRequest, text: str, address: str, fields: Fields 
     )
 
 
-def switch_to(is_on: bool) -> tuple[str, str]:  # noqa: FBT001 - reads like a sentence
-    """Return the field of Undo of a switch. Pressed twice, or after another person, it must not do the contrary."""
-    return "to", "on" if is_on else "off"
-
-
 def read_switch(request: HttpRequest, *, now: bool) -> bool:
     """Return the state that a form asks for: the other one if it names none."""
     return {"on": True, "off": False}.get(request.POST.get("to", ""), not now)
+
+
+def say_switched(request: HttpRequest, text: str, address: str, fields: Fields, *, is_on: bool, was_on: bool) -> None:
+    """Show what a switch is now. If it changed, the button Undo sends these fields and the state before.
+
+    Pressed twice, or after another person, it must not do the contrary.
+    """
+    if is_on == was_on:
+        messages.info(request, text)
+    else:
+        say_with_undo(request, text, address, [*fields, ("to", "on" if was_on else "off")])
 
 
 def say_with_kept(request: HttpRequest, site: Site, text: str, kind: str, values: Mapping[str, Any]) -> None:

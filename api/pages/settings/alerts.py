@@ -30,7 +30,7 @@ from api.pages.charts import Chart, Series
 from api.pages.confirm import ask, is_confirmed
 from api.pages.fields import lines_field
 from api.pages.query_form import read_id
-from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with_undo, switch_to
+from api.pages.undo import CannotUndoError, read_switch, say_switched, say_with_kept
 
 PAGE: Final = 50
 KIND: Final = "alert"  # of what Undo gives back
@@ -202,22 +202,20 @@ def test(request: HttpRequest, alert: Alert) -> None:
 def switch(request: HttpRequest, alert: Alert) -> None:
     """Switch an alert on or off. Its state is forgotten, without a notification."""
     was_on, alert.is_enabled = alert.is_enabled, read_switch(request, now=alert.is_enabled)
-    text = f"Alert “{alert}” is {'on' if alert.is_enabled else 'off'}."
-    if alert.is_enabled == was_on:
-        messages.info(request, text)
-        return
-    with transaction.atomic():
-        editing.forget_state(alert)
-        alert.save(update_fields=["is_enabled", *editing.STATE])
-        write_audit(
-            request.user,
-            alert.site,
-            f"Switched the alert {alert.pk} “{alert}”",
-            {"is_enabled": was_on},
-            {"is_enabled": alert.is_enabled},
-        )
-    fields = [("alert", str(alert.pk)), ("do", "switch"), switch_to(was_on)]
-    say_with_undo(request, text, page_of(alert.site, "settings-alerts-change"), fields)
+    if alert.is_enabled != was_on:
+        with transaction.atomic():
+            editing.forget_state(alert)
+            alert.save(update_fields=["is_enabled", *editing.STATE])
+            what, after = f"Switched the alert {alert.pk} “{alert}”", {"is_enabled": alert.is_enabled}
+            write_audit(request.user, alert.site, what, {"is_enabled": was_on}, after)
+    say_switched(
+        request,
+        f"Alert “{alert}” is {'on' if alert.is_enabled else 'off'}.",
+        page_of(alert.site, "settings-alerts-change"),
+        [("do", "switch"), ("alert", str(alert.pk))],
+        is_on=alert.is_enabled,
+        was_on=was_on,
+    )
 
 
 @site_page(Role.EDITOR)

@@ -16,7 +16,7 @@ from api.models import Role, SdkConfiguration, Site
 from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.json_text import pretty
-from api.pages.undo import read_switch, say_with_undo, switch_to
+from api.pages.undo import read_switch, say_switched
 from api.remote_data import configuration_changes as changes
 from api.remote_data.flag_import import Import, import_file
 from api.remote_data.sdk_segments import find_sdk_segments
@@ -142,13 +142,16 @@ def change_flags(request: HttpRequest, site: Site) -> HttpResponseBase:
             raise Http404
         was_on = environment in flag.enabled_in
         is_on = read_switch(request, now=was_on)
-        text = f"Flag “{flag.key}” is {'on' if is_on else 'off'} in {environment}."
-        if is_on == was_on:
-            messages.info(request, text)
-        else:
+        if is_on != was_on:
             changes.switch_flag(flag, environment, is_on=is_on, actor=request.user, now=timezone.now())
-            fields = [("do", "switch"), ("flag", str(flag.pk)), ("environment", environment)]
-            say_with_undo(request, text, page_of(site, "settings-flags-change"), [*fields, switch_to(was_on)])
+        say_switched(
+            request,
+            f"Flag “{flag.key}” is {'on' if is_on else 'off'} in {environment}.",
+            page_of(site, "settings-flags-change"),
+            [("do", "switch"), ("flag", str(flag.pk)), ("environment", environment)],
+            is_on=is_on,
+            was_on=was_on,
+        )
     return redirect("pages:settings-flags", site.sitecode)
 
 

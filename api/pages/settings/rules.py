@@ -23,7 +23,7 @@ from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
 from api.pages.settings.rule_form import FIELDS, RuleForm
-from api.pages.undo import CannotUndoError, read_switch, say_with_kept, say_with_undo, switch_to
+from api.pages.undo import CannotUndoError, read_switch, say_switched, say_with_kept
 from api.rules.sentences import describe_rule
 from api.rules.validation import explain_too_many
 
@@ -74,15 +74,18 @@ def change_rules(request: HttpRequest, site: Site) -> HttpResponseBase:
 def switch(request: HttpRequest, rule: Rule) -> None:
     """Switch a rule on or off. The site's row is locked."""
     was_on, rule.is_enabled = rule.is_enabled, read_switch(request, now=rule.is_enabled)
-    text = f"Rule “{rule}” is {'on' if rule.is_enabled else 'off'}."
-    if rule.is_enabled == was_on:
-        messages.info(request, text)
-        return
-    rule.save(update_fields=["is_enabled"])
-    what, after = f"Switched the rule {rule.pk} “{rule}”", {"is_enabled": rule.is_enabled}
-    write_audit(request.user, rule.site, what, {"is_enabled": was_on}, after)
-    fields = [("do", "switch"), ("rule", str(rule.pk)), switch_to(was_on)]
-    say_with_undo(request, text, page_of(rule.site, "settings-rules-change"), fields)
+    if rule.is_enabled != was_on:
+        rule.save(update_fields=["is_enabled"])
+        what, after = f"Switched the rule {rule.pk} “{rule}”", {"is_enabled": rule.is_enabled}
+        write_audit(request.user, rule.site, what, {"is_enabled": was_on}, after)
+    say_switched(
+        request,
+        f"Rule “{rule}” is {'on' if rule.is_enabled else 'off'}.",
+        page_of(rule.site, "settings-rules-change"),
+        [("do", "switch"), ("rule", str(rule.pk))],
+        is_on=rule.is_enabled,
+        was_on=was_on,
+    )
 
 
 def undo_removal(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:

@@ -5,10 +5,11 @@ from functools import partial
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 
 from api.ingest import provisioning
-from api.models import Alert, Annotation, Erasure, GoalsChange, GoalView, Message, Rule, Source
+from api.models import Alert, Annotation, Erasure, GoalsChange, GoalView, Message, Rule, Site, Source
 from cohorts.models import CustomData, OwnKey
 from cohorts.segment_tables import Segment
 from goals.flags.models import Environment, FeatureFlag
@@ -28,6 +29,31 @@ def enter(world: World) -> Enter:
     The user is a `viewer`, `editor` or `owner` of the site, a `superuser`, an `outsider` of no site, or `anonymous`.
     """
     return partial(browser_of, world.site)
+
+
+@pytest.fixture
+def viewer(enter: Enter) -> Client:
+    return enter("viewer")
+
+
+@pytest.fixture
+def editor(enter: Enter) -> Client:
+    return enter("editor")
+
+
+@pytest.fixture
+def owner(enter: Enter) -> Client:
+    return enter("owner")
+
+
+@pytest.fixture
+def site(world: World) -> Site:
+    return world.site
+
+
+@pytest.fixture
+def source(site: Site) -> Source:
+    return provisioning.create_source(site, name="Shop server", kind="server")
 
 
 @pytest.fixture

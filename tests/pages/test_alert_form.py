@@ -18,11 +18,6 @@ NEW: Final = f"{SITE}settings/alerts/new/"
 
 
 @pytest.fixture
-def owner(enter: Enter) -> Client:
-    return enter("owner")
-
-
-@pytest.fixture
 def alert(world: World) -> Alert:
     return Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=30, firing_since=START)
 

@@ -26,11 +26,6 @@ def alert(world: World) -> Alert:
     return Alert.objects.create(site=world.site, name="Lag of the shop", condition="lag", threshold=30, **WAYS)
 
 
-@pytest.fixture
-def owner(enter: Enter) -> Client:
-    return enter("owner")
-
-
 def look(person: Client, path: str = BASE) -> str:
     return html.unescape(text_of(person.get(path)))
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api.ingest.provisioning import create_site, create_source
+from api.ingest.provisioning import create_site
 from api.insight import delivery
 from api.insight.delivery import Lag
 from api.models import Site, Source, SourceCount
@@ -20,21 +20,6 @@ from tests.support.source_counts import wait_until_counted
 from tests.world import START, World
 
 PATH = "/admin/s/1q2w3e4r5t/delivery/"
-
-
-@pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
-@pytest.fixture
-def source(site: Site) -> Source:
-    return create_source(site, name="Shop server", kind="server")
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
 
 
 def look(person: Client, **query: Any) -> str:

@@ -16,20 +16,9 @@ from api.insight import messages
 from api.models import Message, Site
 from tests.support.messages import replace_bodies, store_message
 from tests.support.pages import Enter, text_of
-from tests.world import World
 
 PATH = "/admin/s/1q2w3e4r5t/events/"
 ROWS = f"{PATH}rows/"
-
-
-@pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
 
 
 def store(site: Site, **fields: Any) -> Message:

@@ -10,7 +10,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from api.ingest.provisioning import create_source
 from api.insight import failures
 from api.models import AuditEntry, Rule, Site, Source
 from goals.models import GoalCreation
@@ -20,26 +19,6 @@ from tests.world import World
 
 FAILED = "/admin/s/1q2w3e4r5t/delivery/failed/"
 AGAIN = f"{FAILED}retry/"
-
-
-@pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
-@pytest.fixture
-def source(site: Site) -> Source:
-    return create_source(site, name="Shop server", kind="server")
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
-
-
-@pytest.fixture
-def editor(enter: Enter) -> Client:
-    return enter("editor")
 
 
 def look(person: Client, path: str, **query: Any) -> str:

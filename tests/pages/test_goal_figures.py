@@ -13,7 +13,7 @@ from api.models.audit import write_audit
 from goals import merging
 from goals.models import Goal
 from tests.support.goal_pages import make, page_of
-from tests.support.pages import Enter, text_of
+from tests.support.pages import text_of
 from tests.world import World
 
 DAY = 86_400
@@ -28,11 +28,6 @@ def goal(world: World) -> Goal:
             money = {"revenue": "2.50", "currency": ("EUR", "CHF")[number % 2]}
             world.track("Buy", at=-week * 7 * DAY - number * 60, userId=f"u{number}", properties=money)
     return Goal.objects.get()
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
 
 
 def look(client: Client, goal: Goal, query: str) -> Any:

@@ -24,16 +24,6 @@ PAGES = (*INTEGRATIONS, *REFERENCE)
 
 
 @pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
-
-
-@pytest.fixture
 def sources(site: Site) -> dict[str, Source]:
     """One of each kind."""
     made = {kind: create_source(site, name=f"Our {kind}", kind=kind) for kind in ("server", "browser", "altis")}

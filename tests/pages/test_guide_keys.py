@@ -9,15 +9,10 @@ from django.test import Client
 from api.ingest.provisioning import create_source
 from api.models import AuditEntry, Credential, Source
 from api.pages.guide import ANSWERS, INTEGRATIONS
-from tests.support.pages import Enter, text_of
+from tests.support.pages import text_of
 from tests.world import World
 
 BASE = "/admin/s/1q2w3e4r5t/guide/"
-
-
-@pytest.fixture
-def owner(enter: Enter) -> Client:
-    return enter("owner")
 
 
 def create_key(owner: Client, way: str, **form: str) -> Any:

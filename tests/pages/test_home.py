@@ -29,21 +29,6 @@ from tests.world import World
 PATH = "/admin/s/1q2w3e4r5t/"
 
 
-@pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
-
-
-@pytest.fixture
-def source(site: Site) -> Source:
-    return create_source(site, name="Shop server", kind="server")
-
-
 def store(site: Site, status: str, *, at: datetime, digested_at: datetime | None = None) -> None:
     store_message(site=site, type="track", received_at=at, occurred_at=at, status=status, digested_at=digested_at)
 

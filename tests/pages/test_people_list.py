@@ -18,11 +18,6 @@ from tests.support.segments import make_segment
 from tests.world import World
 
 
-@pytest.fixture
-def viewer(world: World) -> Client:
-    return browser_of(world.site, "viewer")
-
-
 def rows_of(person: Client, **query: Any) -> list[person_rows.PersonRow]:
     response: Any = person.get(address("people/"), query)
     text_of(response)

@@ -8,14 +8,9 @@ from django.test import Client
 
 from cohorts.models import Persona, PersonaFact
 from cohorts.persona_history import count_changes
-from tests.support.pages import address, browser_of, text_of
+from tests.support.pages import address, text_of
 from tests.support.people import audience
 from tests.world import START, World
-
-
-@pytest.fixture
-def viewer(world: World) -> Client:
-    return browser_of(world.site, "viewer")
 
 
 def rows_of(person: Client, page: str) -> list[Any]:

@@ -44,11 +44,6 @@ def goal_of(name: str) -> Goal:
     return Goal.objects.get(name__endswith=name)
 
 
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
-
-
 def card_of(client: Client, goal: Goal, query: str = WEEK) -> Any:
     page = client.get(f"{page_of(goal)}?{query}")
     text_of(page)

@@ -18,17 +18,12 @@ from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.support.clock import Clock
 from tests.support.concurrency import in_threads
-from tests.support.pages import Enter, text_of
+from tests.support.pages import text_of
 from tests.support.random_operations import RandomOperations
 from tests.support.source_counts import wait_until_counted
 from tests.world import World
 
 PATH = "/admin/s/1q2w3e4r5t/delivery/reconciliation/"
-
-
-@pytest.fixture
-def viewer(enter: Enter) -> Client:
-    return enter("viewer")
 
 
 def account_of(site: Site, *, days: int = 30) -> SourceAccount:

@@ -7,17 +7,11 @@ import pytest
 from django.test import Client
 
 from api.models import Rule
-from tests.support.pages import Enter
 from tests.support.settings_pages import BASE, change, look
 from tests.world import World
 
 NEW: Final = f"{BASE}rules/new/"
 FIELDS: Final = ("name_value", "path", "path_value", "argument", "trait", "trait_field")
-
-
-@pytest.fixture
-def owner(enter: Enter) -> Client:
-    return enter("owner")
 
 
 def preview(person: Client, **form: Any) -> Any:

@@ -63,11 +63,6 @@ SPELLINGS: Final = [
 ]
 
 
-@pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
 def body(spelling: bytes, *, message_id: str, type_: str = "identify", more: bytes = b"") -> bytes:
     head = b'{"type": "%b", "messageId": "%b", ' % (type_.encode(), message_id.encode())
     return head + b'"userId": %b, "properties": {"needle": "of-the-person"}%b}' % (spelling, more)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from api.ingest.provisioning import create_source
 from api.models import Message, Rule, Site, Source
 from api.pages.events.tester import SAMPLES
 from cohorts.models import Identity
@@ -16,21 +15,6 @@ from tests.support.pages import Enter, text_of
 from tests.world import World
 
 PATH = "/admin/s/1q2w3e4r5t/tester/"
-
-
-@pytest.fixture
-def site(world: World) -> Site:
-    return world.site
-
-
-@pytest.fixture
-def source(site: Site) -> Source:
-    return create_source(site, name="Shop server", kind="server")
-
-
-@pytest.fixture
-def editor(enter: Enter) -> Client:
-    return enter("editor")
 
 
 def post(person: Client, source: Source, event: Any, *, do: str = "dry") -> Any:

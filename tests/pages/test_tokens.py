@@ -15,15 +15,10 @@ from api.http.credentials import hash_secret
 from api.http.tokens import make_token, with_open_sites
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry, ManagementToken, Membership, Site
-from tests.support.pages import Enter, form_of, text_of
+from tests.support.pages import form_of, text_of
 from tests.world import World, owner_of
 
 PAGE = "/admin/s/1q2w3e4r5t/settings/tokens/"
-
-
-@pytest.fixture
-def owner(enter: Enter, world: World) -> Client:
-    return enter("owner")
 
 
 def make(person: Client, **fields: Any) -> HttpResponse:

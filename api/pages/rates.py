@@ -29,7 +29,7 @@ ABOVE_OLD: Final = "Above 100 %: the larger count is some minutes old."
 
 @dataclass(frozen=True, slots=True)
 class ShownRate:
-    """A rate in a list with what it is of."""
+    """A rate in a list, with both of its sides in the title."""
 
     text: str
     title: str
@@ -40,14 +40,14 @@ class BaseOfRange:
     """The base of the rates of a page, counted in its range and in the compared period."""
 
     words: str  # `seen`, after the number of visitors
-    seen: Sequence[SeenVisitors | None]  # None until they are counted
+    seen: Sequence[SeenVisitors | None]  # by period, the range first; None until they are counted
     goal: Goal | None = None  # None for all visitors seen
     uncounted: str = UNCOUNTED  # the reason in words if there is no count
 
     @property
     def sentence(self) -> str:
         """The visitors of whom the rates of the page are a part."""
-        now = self.seen[0] if self.seen else None
+        now = self.seen[0]
         return self.uncounted if now is None else f"Rates are of {count_of(now.visitors, 'visitor')} {self.words}."
 
     def rate(self, converting: int | None, place: int = 0) -> Rate | None:
@@ -59,7 +59,7 @@ class BaseOfRange:
         """Return the rate of these visitors of a goal in the range."""
         rate = self.rate(converting)
         if rate is None:
-            return ShownRate("–", NOT_READ if self.seen and self.seen[0] else self.uncounted)
+            return ShownRate("–", NOT_READ if self.seen[0] else self.uncounted)
         return ShownRate(share(rate.value), self.describe(goal, rate))
 
     def describe(self, goal: Goal, rate: Rate) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 import zones
 from api.http.credentials import generate_secret, generate_sitecode, hash_secret
@@ -137,6 +137,11 @@ def add_write_key(source: Source, *, key: str = "") -> WriteKey:
     return write_key
 
 
+def live_write_keys(*, now: datetime) -> QuerySet[WriteKey]:
+    """Return the write keys that have not ended."""
+    return WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now))
+
+
 def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> WriteKey:
     """Add a write key to a source, and let its other keys end after `overlap`, or earlier if they would."""
     with transaction.atomic():
@@ -147,7 +152,7 @@ def rotate_write_key(source: Source, *, overlap: timedelta, now: datetime) -> Wr
 
 def revoke_write_key(write_key: WriteKey, *, now: datetime) -> None:
     """Refuse a key everywhere within 5 s."""
-    WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now), pk=write_key.pk).update(ends_at=now)
+    live_write_keys(now=now).filter(pk=write_key.pk).update(ends_at=now)
     write_key.refresh_from_db()
 
 

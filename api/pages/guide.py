@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 from api.events.types import TYPES
 from api.http.credentials import encode_api_key
 from api.http.public_address import root_for
-from api.ingest.provisioning import add_write_key, create_credential, create_source
+from api.ingest.provisioning import add_write_key, create_credential, create_source, live_write_keys
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.key_usage import find_last_event
 from api.insight.refused_requests import find_refused_requests
@@ -297,6 +297,5 @@ def totals_of(source: Source) -> SourceCounts:
 
 def live_key(source: Source) -> str:
     """Return the newest valid write key of a source; empty without one. One query."""
-    now = timezone.now()
-    keys = [key for key in source.write_keys.order_by("-pk") if key.ends_at is None or key.ends_at > now]
-    return keys[0].key if keys else ""
+    key = live_write_keys(now=timezone.now()).filter(source=source).order_by("-pk").first()
+    return key.key if key else ""

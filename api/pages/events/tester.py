@@ -11,6 +11,7 @@ from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 
 from api.events.envelope import IncomingEvent
 from api.events.refusal import Refusal
@@ -19,6 +20,7 @@ from api.http.credentials import SourceAccess, find_source
 from api.http.database import DatabaseDownError
 from api.ingest import accept
 from api.ingest.parsed_event import ParsedEvent, list_rows, parse_event
+from api.ingest.provisioning import live_write_keys
 from api.insight.trace import Trace, trace
 from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source
@@ -113,9 +115,8 @@ def _body_of(site: Site, event: int | None) -> str:
 
 def access_of(source: Source) -> SourceAccess | None:
     """Return a source as ingest finds it by a valid key; None without one. Two queries at most."""
-    now = datetime.now(UTC)
-    keys = [key for key in source.write_keys.order_by("-pk") if key.ends_at is None or key.ends_at > now]
-    return find_source(keys[0].key) if keys else None
+    key = live_write_keys(now=timezone.now()).filter(source=source).order_by("-pk").first()
+    return find_source(key.key) if key else None
 
 
 def read_event(access: SourceAccess, body: str) -> tuple[IncomingEvent, Refusal | None]:

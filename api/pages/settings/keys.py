@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
 from api.http.tokens import live_tokens, with_open_sites
+from api.ingest.provisioning import live_write_keys
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.models import ManagementToken, Role, Scope, Site, Source, WriteKey
 from api.pages.access import may, show, site_page
@@ -53,7 +53,7 @@ def list_write_keys(site: Site, *, now: datetime) -> list[WriteKeyRow]:
     """Return the live write keys by source. Three queries."""
     sources = {source.pk: source for source in site.sources.order_by("pk")}
     counts = load_source_counts(site.pk, list(sources), since=now - DAY)
-    live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now), source__in=list(sources.values()))
+    live = live_write_keys(now=now).filter(source__in=list(sources.values()))
     rows = []
     for key in live.order_by("source_id", "pk"):
         came = counts.get(key.source_id, SourceCounts())

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Prefetch, Q
+from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 
 from api.http import budgets
 from api.http.wording import count_of
-from api.ingest.provisioning import change_source, create_source, revoke_write_key, rotate_write_key
+from api.ingest.provisioning import change_source, create_source, live_write_keys, revoke_write_key, rotate_write_key
 from api.ingest.source_counts import SourceCounts, load_source_counts
 from api.insight.key_usage import describe_events, describe_use
 from api.models import DuplicateSources, Role, Site, Source, WriteKey
@@ -36,7 +36,7 @@ KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind not in 
 def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show the sources with their counts, budgets and live keys. Six queries of its own."""
     now = timezone.now()
-    live = WriteKey.objects.filter(Q(ends_at=None) | Q(ends_at__gt=now)).order_by("pk")
+    live = live_write_keys(now=now).order_by("pk")
     sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
     ids = [source.pk for source in sources]
     ever, day, used = (
@@ -200,7 +200,7 @@ def read_hours(request: HttpRequest) -> int | None:
 
 def live_keys(source: Source) -> list[WriteKey]:
     """Return the valid write keys of a source, oldest first. One query."""
-    return list(source.write_keys.filter(Q(ends_at=None) | Q(ends_at__gt=timezone.now())).order_by("pk"))
+    return list(live_write_keys(now=timezone.now()).filter(source=source).order_by("pk"))
 
 
 def ask_rotate(request: HttpRequest, source: Source) -> HttpResponseBase | None:

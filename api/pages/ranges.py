@@ -253,7 +253,7 @@ def recall_range(
 
 
 def names_range(query: QueryDict) -> bool:
-    """Return True if a query string says anything of a range. Pure."""
+    """Return True if a query string has a parameter of a range. Pure."""
     return any(name in query for name in OF_RANGE)
 
 

@@ -39,7 +39,10 @@ def may_reset() -> bool:
 
 
 def find_first_password() -> str:
-    """Return the file with the first password, as a person finds it; empty once anybody has signed in. One query."""
+    """Return the path of the file with the first password, empty once anybody has signed in. One query at most.
+
+    It begins at the project's folder if the file is there.
+    """
     path = settings.DATA_DIR / FIRST
     try:
         has_password = "GOALPOST_ADMIN_PASSWORD=" in path.read_text()

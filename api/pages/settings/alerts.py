@@ -270,7 +270,7 @@ def edit_alert(request: HttpRequest, site: Site, alert_id: int | None = None) ->
 
 
 def read_draft(request: HttpRequest) -> dict[str, Any]:
-    """Return what a form says as first values of another one, which then complains of nothing."""
+    """Return the fields of a form as initial values of a new one, which shows no errors."""
     return {**request.POST.dict(), "is_enabled": "is_enabled" in request.POST}
 
 

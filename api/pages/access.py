@@ -54,7 +54,7 @@ def site_page(role: Role = Role.VIEWER) -> Callable[[View], View]:
             request.goalpost_site, request.goalpost_role = site, mine  # type: ignore[attr-defined]
             timezone.activate(choose_zone(site))  # until the end of the request (api.http.middleware)
             if not mine.includes(role):
-                return show(request, "pages/forbidden.html", title="Not allowed", needed=role.label, status=403)
+                return show_forbidden(request, role)
             if request.method == "POST":
                 request.POST = without_nul(request.POST)  # type: ignore[assignment]  # it may be set
             return view(request, site, **parts)
@@ -151,6 +151,11 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
         },
         status=status,
     )
+
+
+def show_forbidden(request: HttpRequest, needed: Role) -> TemplateResponse:
+    """Return 403 with the page that names the role that an action needs."""
+    return show(request, "pages/forbidden.html", title="Not allowed", needed=needed.label, status=403)
 
 
 def page_of(site: Site, page: str, *arguments: Any, **query: str) -> str:

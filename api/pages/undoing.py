@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from api.models import Role, Site
-from api.pages.access import may, show, site_page
+from api.pages.access import may, show_forbidden, site_page
 from api.pages.goals import annotations, edit, merge, tags, views
 from api.pages.settings import alerts, rules
 from api.pages.undo import CannotUndoError, find_kept, forget_kept
@@ -51,7 +51,7 @@ def undo(request: HttpRequest, site: Site) -> HttpResponseBase:
         return redirect("pages:home", site.sitecode)
     kind, values = kept
     if not may(request, UNDOS[kind].role):
-        return show(request, "pages/forbidden.html", title="Not allowed", needed=UNDOS[kind].role.label, status=403)
+        return show_forbidden(request, UNDOS[kind].role)
     try:
         answer = UNDOS[kind].give_back(request, site, values)
     except CannotUndoError as trouble:

@@ -26,7 +26,7 @@ from api.insight.trace_facts import find_accepted
 from api.models import Message, Role, Site, Source
 from api.models.audit import write_audit
 from api.models.message_rows import load_body
-from api.pages.access import may, show, site_page
+from api.pages.access import may, show, show_forbidden, site_page
 from api.pages.json_text import pretty, visible
 from api.pages.query_form import read_id
 
@@ -72,7 +72,7 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
         elif request.POST.get("do") != "send":
             dry = try_event(site, access, body)
         elif not may(request, Role.EDITOR):
-            return show(request, "pages/forbidden.html", title="Not allowed", needed=Role.EDITOR.label, status=403)
+            return show_forbidden(request, Role.EDITOR)
         else:
             try:
                 number = send_event(site, access, body)

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 import names
 from api.models import GoalView, Role, Site
 from api.models.audit import write_audit
-from api.pages.access import get_in_site, may, show, site_page
+from api.pages.access import get_in_site, may, show, show_forbidden, site_page
 from api.pages.goals.goal_list import query_of_list
 from api.pages.goals.list_query import PLACES, GoalListQuery
 from api.pages.ranges import OF_RANGE, names_range, recall_range
@@ -73,7 +73,7 @@ def remove_view(request: HttpRequest, site: Site, view_id: int) -> HttpResponseB
     if view.user_id != user.pk and not view.is_shared:
         raise Http404
     if view.user_id != user.pk and not may(request, Role.EDITOR):
-        return show(request, "pages/forbidden.html", title="Not allowed", needed=Role.EDITOR.label, status=403)
+        return show_forbidden(request, Role.EDITOR)
     with transaction.atomic():
         if view.is_shared:
             write_audit(user, site, f"Removed the view of goals {view.name}", {"query": view.query}, None)

@@ -52,7 +52,7 @@ class BaseOfRange:
 
     def rate(self, converting: int | None, place: int = 0) -> Rate | None:
         """Return the rate of these visitors in a period; None if either side is not counted."""
-        seen = self.seen[place] if place < len(self.seen) else None
+        seen = self.seen[place]
         return None if seen is None or converting is None else Rate(converting, seen.visitors)
 
     def show(self, goal: Goal, converting: int | None) -> ShownRate:

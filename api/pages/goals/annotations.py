@@ -110,4 +110,4 @@ def undo_deletion(request: HttpRequest, site: Site, values: dict[str, Any]) -> H
 def find_annotation(site: Site, goal: Goal, annotation_id: int | None) -> Annotation:
     """Return an annotation of a goal, of one merged into it, or of all goals. Raises Http404. Two queries at most."""
     of_goal = Q(goal=None) | Q(goal__in=load_member_ids(site.pk, [goal])[goal.pk])
-    return get_in_site(Annotation.objects.filter(of_goal, site=site), site, annotation_id)
+    return get_in_site(Annotation.objects.filter(of_goal), site, annotation_id)

@@ -79,15 +79,14 @@ class GoalFiguresView:
 
 @dataclass(frozen=True, slots=True)
 class GoalRates:
-    """Both sides of a goal's rates: in the range, in the compared period, and in their steps."""
+    """Both sides of a goal's rates: in the range, in the compared period if there is one, and in their steps."""
 
     base: BaseOfRange
     converting: Sequence[SeenVisitors | None]
 
     def at(self, begin: datetime, place: int = 0) -> Rate | None:
         """Return the rate in a step of the range, or of the compared period; None if a side is not counted."""
-        sides = [each[place] if place < len(each) else None for each in (self.converting, self.base.seen)]
-        converting, base = sides
+        converting, base = self.converting[place], self.base.seen[place]
         if converting is None or base is None:
             return None
         return Rate(converting.steps.get(begin, 0), base.steps.get(begin, 0))

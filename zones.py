@@ -6,6 +6,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 DEFAULT: Final = "UTC"
+WHOLE_MINUTES: Final = datetime(1973, 1, 1, tzinfo=UTC)  # Liberia was last, in 1972
 # The other names in the database of zones are abbreviations, offsets and old spellings.
 REGIONS: Final = (
     *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"),
@@ -47,6 +48,14 @@ def start_of(day: date, zone: tzinfo) -> datetime:
 def end_of(day: date, zone: tzinfo) -> datetime:
     """Return the time in UTC at which a day ends in a zone: after 23, 24 or 25 hours."""
     return start_of(day + timedelta(days=1), zone)
+
+
+def start_of_minute(at: datetime) -> datetime:
+    """Return the time at which the minute of a time began: no day of any zone begins within a minute.
+
+    The earlier offsets of some zones have seconds, so that a time before WHOLE_MINUTES stays as it is.
+    """
+    return at.replace(second=0, microsecond=0) if at >= WHOLE_MINUTES else at
 
 
 def start_of_hour(at: datetime, zone: tzinfo) -> datetime:

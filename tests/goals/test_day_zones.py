@@ -1,6 +1,7 @@
 """Days of figures in the zone of the site, before, while and after a worker counts them again."""
 
-from datetime import UTC, date, datetime, timedelta
+from bisect import bisect_left
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from threading import Event
 
 import pytest
@@ -23,11 +24,12 @@ from tests.goals.recount import assert_exact
 from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.support.verifying import found_by_verify
 from tests.world import World
-from zones import end_of, find_zone, start_of
+from zones import day_of, end_of, find_zone, list_zones, start_of, start_of_minute
 
 ZURICH, KOLKATA, HAVANA = "Europe/Zurich", "Asia/Kolkata", "America/Havana"
 LATE = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)  # the 21st in Zurich and in Kolkata, the 20th in Havana
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
 def track(world: World, at: datetime, name: str = "Buy", *, user: str = "u1") -> None:
@@ -156,6 +158,47 @@ def test_start_of_a_day__in_the_database__is_the_one_of_pages(zone: str) -> None
         found = [row[0] for row in cursor.fetchall()]
 
     assert found == [start_of(day, find_zone(zone)) for day in days]
+
+
+def test_zones__since_1973__change_at_whole_minutes() -> None:
+    times = [datetime(1973, 1, 1, tzinfo=UTC) + timedelta(days=20 * number) for number in range(1_000)]
+    for zone in map(find_zone, list_zones()):
+        offsets = [time.astimezone(zone).utcoffset() or timedelta() for time in times]
+        assert not any(offset % MINUTE for offset in set(offsets))
+        for time, before, after in zip(times, offsets, offsets[1:], strict=False):
+            if before != after:
+                assert find_change(time, zone).second == 0
+
+
+def find_change(since: datetime, zone: tzinfo) -> datetime:
+    """Return the second at which the offset of a zone changes within 20 days."""
+    before = since.astimezone(zone).utcoffset()
+    seconds = bisect_left(
+        range(20 * 24 * 3600),
+        1,
+        key=lambda second: int((since + timedelta(seconds=second)).astimezone(zone).utcoffset() != before),
+    )
+    return since + timedelta(seconds=seconds)
+
+
+def test_minute__of_a_time_before_1973__may_be_of_two_days() -> None:
+    zone = find_zone("Africa/Monrovia")  # 44 minutes and 30 seconds behind UTC
+    times = [datetime(1971, 5, 1, 0, 44, second, tzinfo=UTC) for second in (29, 30)]
+
+    assert [day_of(start_of_minute(at), zone).day for at in times] == [30, 1]
+
+
+def test_days__of_times_within_a_minute__are_counted_together(world: World) -> None:
+    world.change_site(time_zone=KOLKATA)
+    midnight = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
+    for second in (-31, -30, -1, 0, 29, 59):
+        for money in ({"revenue": 1.25}, {"revenue": 2, "currency": "EUR"}, {}):
+            at = (midnight + timedelta(seconds=second)).isoformat()
+            world.post(world.event(event="Buy", timestamp=at, userId=f"u{second}", properties=money))
+    world.digest()
+
+    assert days_of() == {"2026-11-20": 9, "2026-11-21": 9}
+    assert_exact()
 
 
 def test_steps__of_hours__begin_with_the_hours_of_the_zone() -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
+from typing import Any, Final
 
 Exact = int | Decimal
+WIDE: Final = Context(prec=200)  # otherwise Decimal rounds sums of squares of large amounts after 28 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class VariationSums:
         if self.is_ratio != other.is_ratio:
             raise ValueError("Sums of a ratio metric and of another metric do not add up.")
         mine, theirs = asdict(self), asdict(other)
-        return VariationSums(**{name: None if mine[name] is None else mine[name] + theirs[name] for name in mine})
+        with localcontext(WIDE):
+            added: dict[str, Any] = {name: None if mine[name] is None else mine[name] + theirs[name] for name in mine}
+        return VariationSums(**added)
 
 
 def sum_rate(visitors: int, converting: int) -> VariationSums:
@@ -55,15 +59,16 @@ def sum_values(
     ys = list(y)
     xs = [0] * len(ys) if x is None else list(x)
     ds = [0] * len(ys) if d is None else list(d)
-    return VariationSums(
-        visitors=len(ys),
-        y=sum(ys),
-        yy=sum(value * value for value in ys),
-        x=sum(xs),
-        xx=sum(value * value for value in xs),
-        xy=sum(a * b for a, b in zip(xs, ys, strict=True)),
-        d=None if d is None else sum(ds),
-        dd=sum(value * value for value in ds),
-        yd=sum(a * b for a, b in zip(ys, ds, strict=True)),
-        xd=sum(a * b for a, b in zip(xs, ds, strict=True)),
-    )
+    with localcontext(WIDE):
+        return VariationSums(
+            visitors=len(ys),
+            y=sum(ys),
+            yy=sum(value * value for value in ys),
+            x=sum(xs),
+            xx=sum(value * value for value in xs),
+            xy=sum(a * b for a, b in zip(xs, ys, strict=True)),
+            d=None if d is None else sum(ds),
+            dd=sum(value * value for value in ds),
+            yd=sum(a * b for a, b in zip(ys, ds, strict=True)),
+            xd=sum(a * b for a, b in zip(xs, ds, strict=True)),
+        )

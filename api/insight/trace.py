@@ -10,7 +10,7 @@ from typing import Final
 from api.insight.trace_differences import describe_differences
 from api.insight.trace_facts import gather_facts
 from api.insight.trace_steps import StepState, TraceStep, describe_steps
-from api.insight.trace_verdict import Verdict, judge, name_of
+from api.insight.trace_verdict import Verdict, foresee, judge, name_of
 from api.models import Message, Site
 from api.models.message_rows import load_body
 
@@ -38,13 +38,22 @@ class Trace:
         return [step for step in self.steps if step.state not in FOLDED]
 
     @property
+    def stops(self) -> list[TraceStep]:
+        """Return the steps that stopped the message or are odd."""
+        return [step for step in self.open if step.state != StepState.WAITS]
+
+    @property
     def passed(self) -> int:
         return sum(step.state == StepState.PASSED for step in self.steps)
 
 
-def trace(site: Site, message: Message, body: bytes | None = None) -> Trace:
-    """Return the trace of a site's message. At most nine queries, all by keys."""
+def trace(site: Site, message: Message, body: bytes | None = None, *, is_stored: bool = True) -> Trace:
+    """Return the trace of a site's message; unless it is stored, its verdict is a forecast.
+
+    At most nine queries, all by keys.
+    """
     facts = gather_facts(site, message, load_body(site.pk, message.pk).body if body is None else body)
+    verdict = judge(facts) if is_stored else foresee(facts)
     return Trace(
-        list(describe_steps(facts)), describe_differences(facts), facts.stored.reading, name_of(facts), judge(facts)
+        list(describe_steps(facts)), describe_differences(facts), facts.stored.reading, name_of(facts), verdict
     )

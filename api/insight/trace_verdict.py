@@ -6,8 +6,9 @@ from typing import Final, Literal
 from api.digest.derivation import SourceConfig
 from api.digest.mapping import glance
 from api.events.effects import Effect
+from api.events.reasons import sentence_of
 from api.http.wording import count_of, duration_of
-from api.insight.trace_facts import TraceFacts
+from api.insight.trace_facts import GoalFacts, TraceFacts
 from api.models import Message
 from cohorts.changes import holder_of
 from goals.models import Conversion
@@ -70,6 +71,31 @@ def judge(facts: TraceFacts) -> Verdict:
     if message.status in FAILURES:
         return Verdict("bad", FAILURES[Status(message.status)], message.sentence, person=person)
     return _judge_done(facts, person)
+
+
+def foresee(facts: TraceFacts) -> Verdict:
+    """Return the verdict on an event of the tracking API that is not stored: what would happen to it now."""
+    derived, person = facts.derived, _find_person(facts)
+    if derived is None or derived.failed:
+        return Verdict("bad", "Would fail", facts.error or sentence_of(derived.failed if derived else "failed"))
+    if derived.rejected:
+        return Verdict("bad", "Would be rejected", sentence_of(derived.rejected, facts.site), person=person)
+    if facts.goal is not None:
+        return _foresee_conversion(facts, facts.goal, person)
+    if derived.change is None or derived.idle_reason in {"no_trait", "no_persona"}:
+        is_ignored = derived.idle_reason == "dropped_by_rule"
+        text = f"A rule ignores it: {derived.detail}" if is_ignored else sentence_of(derived.idle_reason)
+        return Verdict("", "Would have no effect", text, person=person)
+    text = f"It is about {person}." if person else "It is about the group alone."
+    return Verdict("good", "Would update the profile", f"{text} What is known already stays the same.", person=person)
+
+
+def _foresee_conversion(facts: TraceFacts, goal: GoalFacts, person: str) -> Verdict:
+    hit = goal.hit
+    name = _show(facts, goal.match.name if goal.match else goal.new_name)
+    revenue = f" ({hit.revenue.normalize():f} {hit.currency})" if hit.revenue is not None else ""
+    lead = "Would convert" if goal.match else "Would create a goal and convert it"
+    return Verdict("good", lead, f"{name} for visitor {hit.visitor_code}{revenue}.", person=person)
 
 
 def _judge_done(facts: TraceFacts, person: str) -> Verdict:

@@ -33,6 +33,7 @@ def stay(_: Page) -> None:
 
 def run_dry(page: Page) -> None:
     page.get_by_role("button", name="Dry run").click()
+    page.get_by_text("Step by step").click()
     expect(page.get_by_role("heading", name="Identity")).to_be_visible()
 
 

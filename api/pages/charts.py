@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 import msgspec
@@ -36,6 +37,7 @@ class Chart:
     is_running: bool = False  # the last step is not over
     marks: Sequence[tuple[int, str]] = ()  # annotations: the place of a label, and a text
     links: Sequence[str] = ()  # where a click on each step leads
+    days: Sequence[tuple[date, date]] = ()  # the first and last of each step, if they may become the page's range
     limit: tuple[str, float] | None = None  # a level across the chart, with its label
 
     @property
@@ -59,6 +61,7 @@ class Chart:
             "running": self.is_running,
             "marks": [{"at": at, "text": text} for at, text in self.marks],
             "links": list(self.links),
+            "days": [[str(first), str(last)] for first, last in self.days],
             "limit": {"label": self.limit[0], "value": self.limit[1]} if self.limit else None,
         }
         return msgspec.json.encode(chart).decode()

@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -72,6 +73,48 @@ def test_picture__of_a_chart__is_a_png_of_it_on_the_ground_of_the_page(desk: Des
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     assert list(struct.unpack(">II", picture[16:24])) == size
     assert first_pixel(picture) == (255, 255, 255, 255), "a transparent ground is unreadable on a dark slide"
+
+
+def days_of_chart(page: Page) -> list[list[str]]:
+    days: list[list[str]] = json.loads(str(page.locator("canvas.gp-zooms").first.get_attribute("data-chart")))["days"]
+    return days
+
+
+def test_chart__dragged_over_steps__sets_the_range_of_the_page_to_their_days(desk: Desk) -> None:
+    page = open_goal(desk)
+    page.goto(f"{page.url}?range=28d&compare=year&by=property")
+    canvas, days = page.locator("canvas.gp-zooms").first, days_of_chart(page)
+    box = canvas.bounding_box()
+    assert box is not None
+
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60, steps=5)
+    page.mouse.up()
+    page.wait_for_url("**range=custom*")
+
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+    shown = days_of_chart(page)
+    assert (asked["compare"], asked["by"]) == ("year", "property")
+    assert 5 < len(shown) < 12
+    assert [asked["from"], asked["to"]] == [shown[0][0], shown[-1][1]]
+    assert shown == days[days.index(shown[0]) : days.index(shown[-1]) + 1]
+
+
+def test_chart__chosen_by_keys__shows_these_days(desk: Desk) -> None:
+    page = open_goal(desk)
+    canvas, days = page.locator("canvas.gp-zooms").first, days_of_chart(page)
+
+    canvas.focus()
+    for key in ("End", "Shift+ArrowLeft", "Shift+ArrowLeft"):
+        canvas.press(key)
+    expect(canvas.locator("xpath=..").locator("[aria-live]")).to_have_text(
+        f"{days[-3][0]} to {days[-1][1]}. Enter shows these days."
+    )
+    canvas.press("Enter")
+    page.wait_for_url("**range=custom*")
+
+    assert days_of_chart(page) == days[-3:]
 
 
 def first_pixel(picture: bytes) -> tuple[int, ...]:

@@ -216,6 +216,7 @@ class StepLabels:
             titles=[f"{time:%A}, {time.day} {time:%B}{'' if is_by_day else f', {time:%H:%M}'}" for time in local],
             is_running=self.is_running,
             links=[self.link(begin, end) for begin, end in pairwise([*times, self.steps.end])],
+            days=[(time.date(), time.date()) for time in local] if is_by_day else (),
         )
 
 

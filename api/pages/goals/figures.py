@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -212,7 +212,14 @@ def _draw(
         titles=[_title(at, step) for at in times],
         is_running=range_.is_running,
         marks=marks,
+        days=[_days_of(at.date(), range_) for at in times] if range_.first < range_.last else (),
     )
+
+
+def _days_of(first: date, range_: Range) -> tuple[date, date]:
+    """Return the first and last day of a step within its range."""
+    last = first + timedelta(days=6) if range_.step == SeriesStep.WEEK else first
+    return max(first, range_.first), min(last, range_.last)
 
 
 def _title(at: datetime, step: SeriesStep) -> str:

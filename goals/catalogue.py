@@ -82,12 +82,15 @@ def change_goal(
     return goal
 
 
+def list_events_of_name(goal_name: str, *, template: str) -> list[EventName]:
+    """Return the events that a goal of this name may convert. Pure."""
+    names = [*parse_goal_name(goal_name, template=template), *((event_type, goal_name) for event_type in GOAL_TYPES)]
+    return [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
+
+
 def list_events_leading_to(goal: Goal, *, template: str) -> list[EventName]:
     """Return the events that convert a goal by its name, without its bindings. One query."""
-    names = list(parse_goal_name(goal.name, template=template))
-    if not goal.is_named_by_event:
-        names += [(event_type, goal.name) for event_type in GOAL_TYPES]
-    events = [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
+    events = list_events_of_name(goal.name, template=template)
     goals = find_goals_of_events(goal.site_id, events, template=template)
     return [event for event in events if event in goals and goals[event].id == goal.pk]
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
-from api.http.wording import count_of
+from api.http.wording import count_of, duration_of
 from api.ingest.source_counts import SourceCounts
 from api.insight import delivery, site_status
 from api.insight.delivery import Lag, Outcomes
@@ -68,8 +68,8 @@ def judge_lag(lag: Lag, oldest: datetime | None, *, seconds: float, now: datetim
     """Hold if the 95th percentile from receipt to processing, or the wait of the oldest queued event, is longer."""
     wait = (now - oldest).total_seconds() if oldest else 0.0
     recently = f"in the last {RECENT.total_seconds() / 60:g} minutes"
-    sentences = [f"p95 of the events processed {recently} is {lag.p95:,.1f} s."] if lag.messages else []
-    sentences += [f"The oldest queued event has waited {wait:,.1f} s."] if oldest else []
+    sentences = [f"p95 of the events processed {recently} is {duration_of(lag.p95)}."] if lag.messages else []
+    sentences += [f"The oldest queued event has waited {duration_of(wait)}."] if oldest else []
     sentence = " ".join(sentences) or f"The queue is empty, and no event was processed {recently}."
     return ConditionResult(max(lag.p95, wait) > seconds, sentence)
 

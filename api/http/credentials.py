@@ -247,10 +247,13 @@ def find_site(sitecode: str) -> SiteAccess | None:
     return _find_site(sitecode) if SITECODE.match(sitecode) else None
 
 
-def find_source(write_key: str) -> SourceAccess | None:
-    """Return the source of a write key, also if it is switched off. One query, at most every few seconds."""
+def find_source(write_key: str, *, is_use: bool = True) -> SourceAccess | None:
+    """Return the source of a write key, also if it is switched off. One query, at most every few seconds.
+
+    Records the use of the key. The event tester does not use it: it only finds the source.
+    """
     source = _find_source(write_key) if URL_SAFE_ID.match(write_key) else None
-    if source is not None:
+    if source is not None and is_use:
         record_use(UsedKey.WRITE_KEY, write_key)
     return source
 

@@ -22,7 +22,8 @@ TOO_MANY: Final = f"A site has {MOST_ANNOTATIONS:,} annotations at most. Delete 
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD: Final = timedelta(days=366)
 RULE: Final = re.compile(r"(Added|Created|Changed|Switched|Moved|Deleted|Replaced) (?:a|the) rules?\b.*", re.DOTALL)
-MERGE: Final = re.compile(r"(?:Merged|Undid the merge of) the goal (\d+) into the goal (\d+)")
+# Merges and moved events.
+BETWEEN: Final = re.compile(r"(?:Merged|Undid the merge of|Moved events of) the goal (\d+) (?:in)?to the goal (\d+)")
 CHANGE: Final = re.compile(r"Changed the goal (\d+)")
 
 
@@ -115,7 +116,7 @@ def _explain(what: str, before: dict[str, object], after: dict[str, object], goa
     """Yield the text of an entry that concerns these goals. Pure."""
     if RULE.fullmatch(what):
         yield what
-    elif match := MERGE.fullmatch(what):
+    elif match := BETWEEN.fullmatch(what):
         if goal_ids & {int(match[1]), int(match[2])}:
             yield what
     elif (match := CHANGE.fullmatch(what)) and int(match[1]) in goal_ids and "name" in after:

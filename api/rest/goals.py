@@ -14,6 +14,7 @@ from rest_framework.viewsets import ViewSet
 
 from api.digest import segments
 from api.events.refusal import Refusal
+from api.insight.moved_events import note_moved_events
 from api.models.audit import audit_values, write_audit
 from api.rest import idempotency
 from api.rest.access import caller_of, open_site, visible_sites
@@ -74,7 +75,8 @@ class Goals(ViewSet):
 
         def create(_secret: str) -> Mapping[str, Any]:
             goal = Goal(site=site, origin=Goal.Origin.API, **fields)
-            catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
+            with note_moved_events(goal, template=site.goal_name_template, by=caller_of(request).name, may_move=True):
+                catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
             made = shape(find_goal(request, goal.pk))
             write_audit(caller_of(request).name, site, f"Created the goal {goal.pk}", None, edited(made))
             return made
@@ -104,7 +106,7 @@ class Goals(ViewSet):
             setattr(goal, name, value)
         template = goal.site.goal_name_template
         try:
-            with transaction.atomic():
+            with note_moved_events(goal, template=template, by=caller_of(request).name, may_move=True):
                 catalogue.change_goal(
                     goal, fields=fields, tags=tags, keeps_receiving=keeps_receiving, template=template
                 )

@@ -165,3 +165,21 @@ def test_times__while_a_page_is_open__go_on_and_swap_with_a_click(desk: Desk) ->
     expect(time).to_have_text(whole.split(" (")[0])
     time.click()
     expect(time).to_have_text("3 h ago")
+
+
+def test_chart__of_hours__names_each_day_once(desk: Desk) -> None:
+    page = open_goal(desk)
+    days = [f"{day} Nov" for day in range(10, 24)]
+    chart = {
+        "type": "line",
+        "labels": [day for day in days for _ in range(24)],
+        "series": [{"label": "Lag", "values": [1] * 24 * len(days), "tone": "", "role": ""}],
+    }
+    canvas = page.locator("canvas[data-chart]").first
+    canvas.evaluate("(each, text) => { each.dataset.chart = text; }", json.dumps(chart))
+    page.evaluate("document.dispatchEvent(new Event('gp:renewed'))")
+
+    ticks = canvas.evaluate("each => Chart.getChart(each).scales.x.ticks.map(({ label }) => label)")
+
+    assert len(ticks) > 3
+    assert len(ticks) == len(set(ticks)), ticks

@@ -64,3 +64,16 @@ def test_group_alike__of_goals__keeps_types_apart() -> None:
         (6, "…"),
     ]
     assert group_similar(names, template=TEMPLATE) == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (["Signed Up", "SegmentIO track – Signed Up"], [[0, 1]]),
+        (["SegmentIO page – Sign Up", "sign_up", "SegmentIO track – Sign Up"], [[1, 2]]),
+        (["SegmentIO screen – Sign Up", "Signed Up"], [[0, 1]]),
+        (["Signed Up", "sign_up"], [[0, 1]]),
+    ],
+)
+def test_group_similar__of_names_without_type__joins_those_with_one(names: list[str], groups: list[list[int]]) -> None:
+    assert group_similar(enumerate(names), template=TEMPLATE) == groups

@@ -3,7 +3,10 @@
 import pytest
 
 from api.models import AuditEntry
+from goals import catalogue
+from goals.matching import EventName
 from goals.models import Goal, GoalBinding, GoalCreation
+from goals.naming import TEMPLATE
 from tests.support.goal_pages import BASE, NAME, edit, make, page_of
 from tests.support.pages import Enter, text_of
 from tests.world import World
@@ -36,6 +39,37 @@ def test_goal__name_of_another__is_refused_on_the_page(world: World, goal: Goal,
     assert f"Goal {goal.pk} of this site has this name." in text_of(response)
     assert sorted(world.goals()) == ["Other", NAME]
     assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize("page", ["new/", "edit/"])
+def test_goal__named_as_an_event_of_another__asks_first_and_is_in_the_charts_of_both(
+    world: World, goal: Goal, enter: Enter, page: str
+) -> None:
+    address = f"{BASE}new/" if page == "new/" else page_of(make(world, "Other"), page)
+    sent = {"name": "Buy", "tags": "x", "has_multiple_conversions": "False", "type": "CUSTOM"}
+
+    asked = text_of(enter("editor").post(address, sent))
+
+    assert "Track events “Buy” count for track Buy now: 2 conversions in 30 days." in asked
+    assert "Buy" not in world.goals()
+
+    assert enter("editor").post(address, {**sent, "confirmed": "yes"}).status_code == 302
+    world.track("Buy", at=9)
+    assert world.goals() | {"Other": 0} == {NAME: 2, "Buy": 1, "Other": 0}
+    taker = Goal.objects.get(name="Buy")
+    for each in (goal, taker):
+        shown = text_of(enter("viewer").get(f"{page_of(each)}?range=7d"))
+        assert f"Moved events of the goal {goal.pk} to the goal {taker.pk}" in shown
+
+
+def test_goal__named_as_linked_events__takes_none_and_asks_nothing(world: World, goal: Goal, enter: Enter) -> None:
+    catalogue.bind_event(goal, EventName("track", "Buy"), template=TEMPLATE)
+    sent = {"name": "Buy", "tags": "", "has_multiple_conversions": "False", "type": "CUSTOM"}
+
+    assert enter("editor").post(f"{BASE}new/", sent).status_code == 302
+
+    world.track("Buy", at=9)
+    assert world.goals() == {NAME: 3, "Buy": 0}
 
 
 @pytest.mark.promise("K-15")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from api.http import credentials
 from api.models import Message, Rule, Site, Source
 from api.pages.events.tester import SAMPLES
 from cohorts.models import Identity
@@ -46,6 +47,19 @@ def test_dry_run__of_each_sample__says_what_sending_does_and_writes_nothing(
     assert message.status == "done"
     promised = "is needed" in shown
     assert promised == Goal.objects.exists() == (sample in {"track", "page", "screen"})
+
+
+def test_test__of_an_event__is_no_use_of_the_write_key(
+    editor: Client, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[object] = []
+    monkeypatch.setattr(credentials, "record_use", lambda kind, key: used.append((kind, key)))
+
+    dry(editor, source, SAMPLES["track"])
+    post(editor, source, SAMPLES["track"], do="send")
+
+    assert used == []
+    assert Message.objects.exists()
 
 
 @pytest.mark.promise("K-82")

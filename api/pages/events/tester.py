@@ -193,7 +193,7 @@ def _send(request: HttpRequest, site: Site, access: SourceAccess, body: str) -> 
 def access_of(source: Source) -> SourceAccess | None:
     """Return a source as ingest finds it by a valid key; None without one. Two queries at most."""
     key = live_write_keys(now=timezone.now()).filter(source=source).order_by("-pk").first()
-    return find_source(key.key) if key else None
+    return find_source(key.key, is_use=False) if key else None
 
 
 def read_event(access: SourceAccess, body: str) -> tuple[IncomingEvent, Refusal | None]:

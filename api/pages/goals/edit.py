@@ -1,5 +1,6 @@
 """Changes of one goal: create, edit, archive, restore, delete, unlink its events."""
 
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from datetime import timedelta
 from typing import Any, Final
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_POST
 
 from api.digest import segments
 from api.http.wording import count_of
+from api.insight.moved_events import MovedEvents, MovesEventsError, note_moved_events
 from api.models import Role, Site
 from api.models.audit import audit_values, write_audit
 from api.pages.access import get_in_site, page_of, show, site_page
@@ -88,11 +90,13 @@ def create_goal(request: HttpRequest, site: Site) -> HttpResponseBase:
         tags = fields.pop("tags")
         goal = Goal(site=site, origin=Goal.Origin.PERSON, **fields)
         try:
-            with transaction.atomic():
+            with transaction.atomic(), note_moves(request, goal):
                 catalogue.create_goal(goal, tags=tags, template=site.goal_name_template)
                 write_audit(request.user, site, f"Created the goal {goal.pk}", None, {**fields, "tags": tags})
         except catalogue.NameTakenError as taken:
             form.add_error("name", _describe_taken(taken))
+        except MovesEventsError as error:
+            return ask_to_move(request, site, goal.name, error.moved, action="Create goal", back=request.path)
         else:
             messages.success(request, f"Goal {show_goal_name(goal, template=site.goal_name_template)} created.")
             return redirect("pages:goal", site.sitecode, goal.pk)
@@ -105,8 +109,11 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
     goal = find_goal(site, goal_id)
     before = copy(goal)
     form = GoalForm(request.POST if request.method == "POST" else None, goal=goal)
-    if form.is_valid() and save(request, site, goal, form):
-        return redirect("pages:goal", site.sitecode, goal.pk)
+    try:
+        if form.is_valid() and save(request, site, goal, form):
+            return redirect("pages:goal", site.sitecode, goal.pk)
+    except MovesEventsError as error:
+        return ask_to_move(request, site, goal.name, error.moved, action="Save", back=request.path)
     events = catalogue.list_events_leading_to(before, template=site.goal_name_template)
     return show(
         request,
@@ -125,7 +132,7 @@ def edit_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
 def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
     """Save what a form changed. Return False with an error in the form if the name is taken.
 
-    Raises Http404 if the goal was deleted meanwhile.
+    Raises Http404 if the goal was deleted meanwhile, and MovesEventsError before the new name takes events of others.
     """
     before, sent, was_named_by_event = read_values(goal), form.cleaned_data, goal.is_named_by_event
     bound = set(goal.bindings.values_list("pk", flat=True))
@@ -133,7 +140,7 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
     for name in set(changed) & set(catalogue.EDITABLE_FIELDS):
         setattr(goal, name, sent[name])
     try:
-        with transaction.atomic():
+        with transaction.atomic(), note_moves(request, goal) if "name" in changed else nullcontext():
             catalogue.change_goal(
                 goal,
                 fields=set(changed) - {"tags"},
@@ -164,6 +171,35 @@ def save(request: HttpRequest, site: Site, goal: Goal, form: GoalForm) -> bool:
     else:
         messages.success(request, "Saved.")
     return True
+
+
+def note_moves(request: HttpRequest, goal: Goal) -> AbstractContextManager[None]:
+    """Log the events that a goal takes from others, once the person has agreed. Otherwise raises MovesEventsError."""
+    return note_moved_events(
+        goal, template=goal.site.goal_name_template, by=request.user, may_move=is_confirmed(request)
+    )
+
+
+def ask_to_move(
+    request: HttpRequest, site: Site, name: str, moved: list[MovedEvents], *, action: str, back: str
+) -> HttpResponseBase:
+    """Ask whether the events of other goals shall count for the goal of this name. Some three queries."""
+    goals = Goal.objects.filter(site=site).in_bulk([each.goal_id for each in moved])
+    heads = summarise_goals(site.pk, list(goals.values()), now=timezone.now())
+    facts = []
+    for each in moved:
+        types = ", ".join(sorted(event.type for event in each.events)).capitalize()
+        shown = show_goal_name(goals[each.goal_id], template=site.goal_name_template)
+        count = count_of(heads[each.goal_id].last_30_days.conversions, "conversion")
+        facts.append(f"{types} events “{each.events[0].name}” count for {shown} now: {count} in 30 days.")
+    return ask(
+        request,
+        title="These events count for another goal",
+        facts=facts,
+        warning=f"From now on they would count for “{name}” alone. What has been counted stays where it is.",
+        action=action,
+        back=back,
+    )
 
 
 def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:

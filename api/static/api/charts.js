@@ -130,7 +130,8 @@
             },
           },
           scales: {
-            x: { stacked, grid: { display: false }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
+            // One tick for steps of one label, at the first: a day of hours is named once.
+            x: { stacked, grid: { display: false }, afterBuildTicks: (axis) => { axis.ticks = axis.ticks.filter(({ value }) => labels[value] !== labels[value - 1]); }, ticks: { color: of("--quiet"), maxRotation: 0, autoSkipPadding: 12 } },
             ...(series.some((each) => each.rate)
               ? { rate: { position: "right", display: "auto", beginAtZero: true, grid: { display: false }, ticks: { color: of("--quiet"), callback: (value) => `${number.format(value)} %` } } }
               : {}),

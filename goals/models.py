@@ -7,7 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import TruncDate
 
-import goals.flags.models  # noqa: F401 - Django looks for the tables of a package here
+import goals.experiments.models
+import goals.flags.models  # noqa: F401
 import names
 import zones
 from goals import visit_models  # noqa: F401 - Django finds models through this module

@@ -1,8 +1,8 @@
-"""Re-keying of conversions: late links give them the visitor codes that they count for (promise K-51)."""
+"""Re-keying of conversions and exposures: late links give them the visitor codes that they count for (promise K-51)."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
@@ -52,6 +52,42 @@ UPDATE_VISITOR_CODES: Final = """
 """
 
 
+# The same rules for exposures. Their key stays, so that rows that count for one visitor need not be joined.
+LINK_EXPOSURES: Final = """
+    UPDATE goals_exposure AS exposure
+       SET linked_code = late.visitor_code, linked_by = late.keyed_by
+      FROM (
+        SELECT e.id, reached.visitor_code, reached.keyed_by
+          FROM (
+            SELECT DISTINCT ON (id) id, visitor_code, keyed_by, rank
+              FROM (
+                SELECT e.id, l.visitor_code, l.keyed_by, l.rank
+                  FROM unnest(%(ids)b::text[], %(codes)b::text[], %(keyed_by)b::smallint[], %(ranks)b::int[])
+                       AS l (id, visitor_code, keyed_by, rank)
+                  JOIN goals_exposure e ON e.site_id = %(site)s AND e.visitor_code = l.id AND e.is_user
+                   AND (%(until)s::bigint IS NULL OR (e.id > %(after)s AND e.id <= %(until)s))
+                 WHERE l.keyed_by <> %(anonymous_link)s
+                 UNION ALL
+                SELECT e.id, l.visitor_code, l.keyed_by, l.rank
+                  FROM unnest(%(ids)b::text[], %(codes)b::text[], %(keyed_by)b::smallint[], %(ranks)b::int[])
+                       AS l (id, visitor_code, keyed_by, rank)
+                  JOIN goals_exposure e ON e.site_id = %(site)s AND e.anonymous_id = l.id AND e.anonymous_id <> ''
+                   AND (%(until)s::bigint IS NULL OR (e.id > %(after)s AND e.id <= %(until)s))
+                 WHERE l.keyed_by = %(anonymous_link)s
+              ) AS link
+             ORDER BY id, rank
+          ) AS reached
+          JOIN goals_exposure e
+            ON e.site_id = %(site)s AND e.id = reached.id
+               AND (e.linked_by IS NULL OR array_position(%(order)b::smallint[], e.linked_by) >= reached.rank)
+               AND (e.linked_code, e.linked_by) IS DISTINCT FROM (reached.visitor_code, reached.keyed_by)
+         ORDER BY e.id
+           FOR UPDATE OF e
+      ) AS late
+     WHERE exposure.site_id = %(site)s AND exposure.id = late.id
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class FirstVisitor:
     """The visitor code that an id's conversions count for from now on, unless a rule before this one applies."""
@@ -75,22 +111,25 @@ class RekeyResult:
 
 
 def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> RekeyResult:
-    """Re-key the conversions of these ids to their visitor codes, and return the conversions that moved.
+    """Re-key the conversions and exposures of these ids to their visitor codes. Return the conversions that moved.
 
-    Only conversions whose event carried no code move. Of several links the first in the order of `KeyedBy` wins
+    Only rows whose event carried no code move. Of several links the first in the order of `KeyedBy` wins
     (promises K-51, N-09). The rows are locked in the order of their ids, so that two links cannot deadlock.
 
-    At most `most` conversions of all ids together are touched; ids that have more are returned. Two queries.
+    At most `most` rows of all ids together are touched; ids that have more are returned. Two queries, three if an id
+    has exposures.
     """
     if not links:
         return RekeyResult([], [])
     counts = _count_rekeyable(site_id, {(link.is_device, link.id) for link in links}, most=most)
     fits, so_far = set[tuple[bool, str]](), 0
-    for key, count in sorted(counts.items(), key=lambda item: item[1]):
-        so_far += count
+    for key, count in sorted(counts.items(), key=lambda item: sum(item[1])):
+        so_far += sum(count)
         if so_far <= most:
             fits.add(key)
     now = [link for link in links if (link.is_device, link.id) in fits]
+    if exposed := [link for link in now if counts[link.is_device, link.id].exposures]:
+        _link_exposures(site_id, exposed)
     return RekeyResult(
         _update_visitor_codes(site_id, now) if now else [],
         [link for link in links if (link.is_device, link.id) not in fits],
@@ -98,27 +137,48 @@ def rekey(site_id: int, links: Collection[FirstVisitor], *, most: int) -> RekeyR
 
 
 def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> tuple[list[MovedConversion], int | None]:
-    """Re-key the next conversions of one id as `rekey` does. Return the moved ones and the number of the last one.
+    """Re-key the next rows of one id as `rekey` does. Return the moved conversions and the number of the last row.
 
     The number is None at their end. Call it inside a transaction that has locked the identity, so that no worker adds
-    conversions of it meanwhile. Two queries, which read `limit` conversions.
+    rows of it meanwhile. Three queries, which read `limit` conversions and as many exposures at most.
     """
-    column = "anonymous_id" if link.is_device else "user_id"
+    column, of_id = ("anonymous_id", "anonymous_id = %(id)s AND anonymous_id <> ''")
+    if not link.is_device:
+        column, of_id = "user_id", "visitor_code = %(id)s AND is_user"
     with connection.cursor() as cursor:
+        # The numbers of the two tables have one order here, so that one number says how far both are.
         cursor.execute(
             f"""
-            SELECT id FROM goals_conversion WHERE site_id = %s AND {column} = %s AND keyed_by >= 1 AND id > %s
-             ORDER BY id LIMIT %s
+            SELECT id FROM (
+                (SELECT id FROM goals_conversion
+                  WHERE site_id = %(site)s AND {column} = %(id)s AND keyed_by >= 1 AND id > %(after)s
+                  ORDER BY id LIMIT %(limit)s)
+                 UNION ALL
+                (SELECT id FROM goals_exposure WHERE site_id = %(site)s AND {of_id} AND id > %(after)s
+                  ORDER BY id LIMIT %(limit)s)
+            ) AS either ORDER BY id LIMIT %(limit)s
             """,
-            [site_id, link.id, after, limit],
+            {"site": site_id, "id": link.id, "after": after, "limit": limit},
         )
         ids = [id_ for (id_,) in cursor.fetchall()]
-    moved = _update_visitor_codes(site_id, [link], after=after, until=ids[-1]) if ids else []
+    if not ids:
+        return [], None
+    _link_exposures(site_id, [link], after=after, until=ids[-1])
+    moved = _update_visitor_codes(site_id, [link], after=after, until=ids[-1])
     return moved, ids[-1] if len(ids) == limit else None
 
 
-def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: int) -> dict[tuple[bool, str], int]:
-    """Return how many conversions without a code of their own each id has, more than `most` as one more. One query."""
+class _Rekeyable(NamedTuple):
+    """Rows without a visitor code of their own that an id has."""
+
+    conversions: int
+    exposures: int
+
+
+def _count_rekeyable(
+    site_id: int, ids: Collection[tuple[bool, str]], *, most: int
+) -> dict[tuple[bool, str], _Rekeyable]:
+    """Return how many rows without a code of their own each id has, more than `most` as one more. One query."""
     keys = sorted(ids)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -131,7 +191,15 @@ def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: i
                     SELECT 1 FROM goals_conversion c
                      WHERE l.is_device AND c.site_id = %(site)s AND c.anonymous_id = l.id AND c.keyed_by >= 1
                      LIMIT %(enough)s
-                ) AS rekeyable)
+                ) AS rekeyable), (
+                SELECT count(*) FROM (
+                    SELECT 1 FROM goals_exposure e
+                     WHERE NOT l.is_device AND e.site_id = %(site)s AND e.visitor_code = l.id AND e.is_user
+                     UNION ALL
+                    SELECT 1 FROM goals_exposure e
+                     WHERE l.is_device AND e.site_id = %(site)s AND e.anonymous_id = l.id AND e.anonymous_id <> ''
+                     LIMIT %(enough)s
+                ) AS exposed)
               FROM unnest(%(are_devices)b::bool[], %(ids)b::text[]) AS l (is_device, id)
             """,
             {
@@ -141,15 +209,31 @@ def _count_rekeyable(site_id: int, ids: Collection[tuple[bool, str]], *, most: i
                 "ids": [id_ for _, id_ in keys],
             },
         )
-        return {(is_device, id_): count for is_device, id_, count in cursor.fetchall()}
+        return {(is_device, id_): _Rekeyable(*counts) for is_device, id_, *counts in cursor.fetchall()}
+
+
+def _link_exposures(site_id: int, links: Collection[FirstVisitor], *, after: int = 0, until: int | None = None) -> None:
+    """Link the exposures of these ids, all of them or those with numbers in a range. One query."""
+    with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
+        cursor.execute(LINK_EXPOSURES, _parameters_of(site_id, links, after=after, until=until))
 
 
 def _update_visitor_codes(
     site_id: int, links: Collection[FirstVisitor], *, after: int = 0, until: int | None = None
 ) -> list[MovedConversion]:
     """Re-key the conversions of these ids, all of them or those with numbers in a range. One query."""
+    with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
+        cursor.execute(UPDATE_VISITOR_CODES, _parameters_of(site_id, links, after=after, until=until))
+        return [
+            MovedConversion(CountedConversion((goal_id, code), at, revenue, currency), (goal_id, before))
+            for at, goal_id, before, code, revenue, currency in cursor.fetchall()
+            if before != code
+        ]
+
+
+def _parameters_of(site_id: int, links: Collection[FirstVisitor], *, after: int, until: int | None) -> dict[str, Any]:
     order = list(KeyedBy)
-    parameters: dict[str, Any] = {
+    return {
         "site": site_id,
         "ids": [link.id for link in links],
         "codes": [link.visitor_code for link in links],
@@ -160,10 +244,3 @@ def _update_visitor_codes(
         "after": after,
         "until": until,
     }
-    with waits_for(Lock.IDENTITY), connection.cursor() as cursor:
-        cursor.execute(UPDATE_VISITOR_CODES, parameters)
-        return [
-            MovedConversion(CountedConversion((goal_id, code), at, revenue, currency), (goal_id, before))
-            for at, goal_id, before, code, revenue, currency in cursor.fetchall()
-            if before != code
-        ]

@@ -1,12 +1,13 @@
 """Recording of facts of visits and of exposures: sets that grow in any order."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from django.db import connection
 
+from goals.experiments.catalogue import SaidVariation
 from goals.visit_models import VisitFact
 
 
@@ -37,17 +38,21 @@ class NewFact:
 class NewExposure:
     """A variation that a visitor saw at a moment."""
 
-    holder: VisitHolder
-    experiment_id: int
-    variation_id: int
-    at: datetime
+    holder: VisitHolder  # its code is empty if only the anonymous id is known
+    said: SaidVariation
+    anonymous_id: str = ""  # if the event has no visitor code
+
+    @property
+    def at(self) -> datetime:
+        return self.said.at
 
     @property
     def key(self) -> "ExposureKey":
-        return *self.holder, self.experiment_id, self.variation_id
+        return *self.holder, self.said.experiment_id, self.said.variation_id, self.anonymous_id
 
 
-ExposureKey = tuple[str, bool, int, int]
+ExposureKey = tuple[str, bool, int, int, str]
+ExposureLink = tuple[str, int]  # the visitor code that a link gives, and the number of its rule
 
 
 def record_facts(site_id: int, facts: Sequence[NewFact]) -> set[str]:
@@ -79,10 +84,13 @@ def record_facts(site_id: int, facts: Sequence[NewFact]) -> set[str]:
         return {message_id for (message_id,) in cursor.fetchall()}
 
 
-def record_exposures(site_id: int, exposures: Collection[NewExposure]) -> set[ExposureKey]:
+def record_exposures(
+    site_id: int, exposures: Collection[NewExposure], links: Mapping[ExposureKey, ExposureLink]
+) -> set[ExposureKey]:
     """Keep the first time of each exposure, and return those that are new or earlier than before.
 
-    Call it inside a transaction. One query, if any.
+    `links` are those of exposures without a visitor code, as far as they are known. Rows that are there have been
+    re-keyed. Call it inside a transaction. One query, if any.
     """
     first: dict[ExposureKey, NewExposure] = {}
     for exposure in sorted(exposures, key=lambda exposure: exposure.at, reverse=True):
@@ -93,21 +101,26 @@ def record_exposures(site_id: int, exposures: Collection[NewExposure]) -> set[Ex
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO goals_exposure AS e (site_id, visitor_code, is_user, experiment_id, variation_id, first_at)
+            INSERT INTO goals_exposure AS e (
+                site_id, visitor_code, is_user, experiment_id, variation_id, anonymous_id, first_at,
+                linked_code, linked_by)
             SELECT %(site)s, n.*
               FROM unnest(%(codes)b::text[], %(users)b::bool[], %(experiments)b::bigint[], %(variations)b::bigint[],
-                          %(times)b::timestamptz[]) AS n
-            ON CONFLICT (site_id, visitor_code, is_user, experiment_id, variation_id) DO UPDATE
+                          %(devices)b::text[], %(times)b::timestamptz[], %(linked)b::text[], %(rules)b::smallint[]) AS n
+            ON CONFLICT (site_id, visitor_code, is_user, experiment_id, variation_id, anonymous_id) DO UPDATE
                SET first_at = excluded.first_at WHERE excluded.first_at < e.first_at
-            RETURNING visitor_code, is_user, experiment_id, variation_id
+            RETURNING visitor_code, is_user, experiment_id, variation_id, anonymous_id
             """,
             {
                 "site": site_id,
                 "codes": [exposure.holder.visitor_code for exposure in rows],
                 "users": [exposure.holder.is_user for exposure in rows],
-                "experiments": [exposure.experiment_id for exposure in rows],
-                "variations": [exposure.variation_id for exposure in rows],
+                "experiments": [exposure.said.experiment_id for exposure in rows],
+                "variations": [exposure.said.variation_id for exposure in rows],
+                "devices": [exposure.anonymous_id for exposure in rows],
                 "times": [exposure.at for exposure in rows],
+                "linked": [links.get(exposure.key, (None, None))[0] for exposure in rows],
+                "rules": [links.get(exposure.key, (None, None))[1] for exposure in rows],
             },
         )
         return set(cursor.fetchall())

@@ -66,6 +66,7 @@ EXPOSURE: Final = {
     "is_user": "bool",
     "experiment_id": "bigint",
     "variation_id": "bigint",
+    "anonymous_id": "text",
 }
 PERSONA_FACT: Final = {
     "site_id": "bigint",

@@ -48,6 +48,7 @@ class SourceConfig:
     exited_event_names: frozenset[str] = frozenset({"Audience Exited"})
     link_event_names: frozenset[str] = frozenset({"Kameleoon identifier"})
     trait_event_names: frozenset[str] = frozenset({"Trait Computed"})
+    exposure_event_names: frozenset[str] = frozenset({"Experiment Viewed"})
     takes_track: bool = True
     heeds_integrations: bool = True
     names_pages_by_title: bool = False
@@ -141,7 +142,7 @@ class GoalHit(msgspec.Struct, frozen=True):
         """
         keyed_by, code = KeyedBy.EVENT, self.visitor_code
         if code is None:
-            keyed_by, code = self._find_linked_code(visitors)
+            keyed_by, code = find_linked_code(visitors, user=self.user_id, anonymous=self.anonymous_id)
         return Hit(
             event=self.event,
             message_key=self.message_key,
@@ -158,17 +159,18 @@ class GoalHit(msgspec.Struct, frozen=True):
             source_id=self.source_id,
         )
 
-    def _find_linked_code(self, visitors: Visitors) -> tuple[KeyedBy, str]:
-        user, anonymous = self.user_id or "", self.anonymous_id or ""
-        codes = {
-            KeyedBy.EVENT: None,
-            KeyedBy.ANONYMOUS_LINK: visitors.first.get((ANONYMOUS, anonymous)),
-            KeyedBy.USER_LINK: visitors.first.get((USER, user)),
-            KeyedBy.DEVICE_LINK: visitors.device.get(user),
-            KeyedBy.USER: self.user_id,
-            KeyedBy.ANONYMOUS: self.anonymous_id,
-        }
-        return next((rule, code) for rule in KeyedBy if (code := codes[rule]) is not None)
+
+def find_linked_code(visitors: Visitors, *, user: str | None, anonymous: str | None) -> tuple[KeyedBy, str]:
+    """Return for whom an event without a visitor code counts, and the rule that says so. One of the ids is there."""
+    codes = {
+        KeyedBy.EVENT: None,
+        KeyedBy.ANONYMOUS_LINK: visitors.first.get((ANONYMOUS, anonymous or "")),
+        KeyedBy.USER_LINK: visitors.first.get((USER, user or "")),
+        KeyedBy.DEVICE_LINK: visitors.device.get(user or ""),
+        KeyedBy.USER: user,
+        KeyedBy.ANONYMOUS: anonymous,
+    }
+    return next((rule, code) for rule in KeyedBy if (code := codes[rule]) is not None)
 
 
 class RejectedError(Exception):

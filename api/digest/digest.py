@@ -301,7 +301,7 @@ def _apply(
     late_links.postpone(config.site_id, shares=outcome.postponed, rekeys=rekeyed.postponed)
     for (result, _), applied in zip(changes, outcome.applied, strict=True):
         note_applied(result, applied)
-    note_visits(config.site_id, zip(results, derived, strict=True))
+    note_visits(config.site_id, zip(results, derived, strict=True), outcome.visitors)
     cancelled = note_cancellations(config, zip(results, derived, strict=True))
     hits = [(result, effects.goal) for result, effects in zip(results, derived, strict=True) if effects.goal]
     keyed = [goal.keyed(outcome.visitors) for _, goal in hits]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.digest.derivation import Derivation, RejectedError, SourceConfig, StoredMessage, TransformError
+from api.digest.exposure_events import read_exposure
 from api.digest.identified_event import IdentifiedEvent, without_visitor_code
 from api.digest.readings import READINGS
 from api.digest.sdk_readers import SDK_READERS
@@ -149,7 +150,8 @@ def _read_track(event: IdentifiedEvent) -> Derivation:
             event.hit() if config.audience_events_make_goals else None,
             idle_reason="already_known" if persona else "no_persona",
         )
-    return Derivation(event.change(), event.hit(), idle_reason="already_known")
+    exposure = read_exposure(event) if name in config.exposure_event_names else None
+    return Derivation(event.change(), event.hit(), idle_reason="already_known", exposure=exposure)
 
 
 def _read_page(event: IdentifiedEvent) -> Derivation:

@@ -7,17 +7,20 @@ from typing import Any, Final
 
 from django.db import connection
 
-from api.digest.derivation import Derivation, GoalHit
+from api.digest.derivation import Derivation, GoalHit, find_linked_code
 from api.digest.duplicate_sources import warn_of_duplicate_sources
 from api.digest.selection import ClaimedMessage
 from api.digest.site_config import SiteConfig
 from api.digest.transaction_settings import prefer_hash_joins
 from api.events.effects import Effect
 from api.models.message_rows import free_keys
+from cohorts.changes import Visitors
 from cohorts.people import ChangeOutcome
 from goals.cancelling import record_cancellations
+from goals.experiments.catalogue import note_variations
+from goals.models import Conversion
 from goals.recording import HitOutcome, RecordedHit
-from goals.visit_facts import record_exposures, record_facts
+from goals.visit_facts import ExposureKey, ExposureLink, NewExposure, record_exposures, record_facts
 from goals.visitor_totals import CountedConversion
 
 EFFECTS: Final = tuple(Effect)
@@ -84,18 +87,39 @@ def note_cancellations(
     return counted
 
 
-def note_visits(site_id: int, derived: Iterable[tuple[MessageResult, Derivation]]) -> None:
-    """Record the facts of visits and the exposures of a batch, and note what was new. Two queries, if there are any."""
+def note_visits(site_id: int, derived: Iterable[tuple[MessageResult, Derivation]], visitors: Visitors) -> None:
+    """Record the facts of visits and the exposures of a batch, and note what was new.
+
+    A query for facts and two for exposures, if there are any. Four more if exposures make an experiment or a variation.
+    """
     said = [(result, effects) for result, effects in derived if effects.visit_fact or effects.exposure]
     new_facts = record_facts(site_id, [effects.visit_fact for _, effects in said if effects.visit_fact])
-    new_exposures = record_exposures(site_id, [effects.exposure for _, effects in said if effects.exposure])
+    exposures = [effects.exposure for _, effects in said if effects.exposure]
+    new_exposures = record_exposures(site_id, exposures, find_exposure_links(exposures, visitors))
+    without_room = note_variations(site_id, [exposure.said for exposure in exposures])
     for result, effects in said:
+        if effects.exposure and effects.exposure.said.numbers in without_room:
+            result.warnings.add("many_experiments")
         fact, exposure = effects.visit_fact, effects.exposure
         is_new = (fact is not None and fact.message_id in new_facts) or (
             exposure is not None and exposure.key in new_exposures
         )
         result.effects |= {Effect.RECORDED} if is_new else set()
         new_exposures -= {exposure.key} if exposure is not None else set()  # only the first line of a batch is new
+
+
+def find_exposure_links(exposures: Iterable[NewExposure], visitors: Visitors) -> dict[ExposureKey, ExposureLink]:
+    """Return the visitor codes that links give to exposures without one, and the rules of the links. Pure."""
+    links: dict[ExposureKey, ExposureLink] = {}
+    for exposure in exposures:
+        code, is_user = exposure.holder
+        if is_user or exposure.anonymous_id:
+            rule, linked = find_linked_code(
+                visitors, user=code if is_user else None, anonymous=exposure.anonymous_id or None
+            )
+            if rule in Conversion.LINKED:
+                links[exposure.key] = (linked, int(rule))
+    return links
 
 
 def note_duplicate_sources(site_id: int, hits: Sequence[tuple[MessageResult, GoalHit]]) -> None:

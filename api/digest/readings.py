@@ -24,6 +24,7 @@ class Reading:
     heeds_integrations: bool = True  # an event that its sender excludes does nothing
     takes_groups_alone: bool = True  # a group event without a person sets the group's traits
     keeps_long_numbers: bool = False  # 1e308 is a number of 309 digits, not its text
+    reads_exposures: bool = True  # `Experiment Viewed` says which variation its visitor saw
 
 
 READINGS: Final[Mapping[int, Reading]] = {
@@ -32,9 +33,11 @@ READINGS: Final[Mapping[int, Reading]] = {
         heeds_integrations=False,
         takes_groups_alone=False,
         keeps_long_numbers=True,
+        reads_exposures=False,
     ),
-    2: Reading(keeps_long_numbers=True),
-    3: Reading(),
+    2: Reading(keeps_long_numbers=True, reads_exposures=False),
+    3: Reading(reads_exposures=False),
+    4: Reading(),
 }
 FIRST: Final = min(READINGS)  # also of messages that were digested before readings were stored
 NEWEST_READING: Final = max(READINGS)

@@ -9,6 +9,7 @@ from api.digest.derivation import Derivation, RejectedError
 from api.digest.identified_event import IdentifiedEvent
 from cohorts.custom_values import CustomValues
 from goals.cancelling import NewCancellation
+from goals.experiments.catalogue import SaidVariation
 from goals.matching import BY_ID, EventName
 from goals.visit_facts import NewExposure, NewFact, VisitHolder
 from goals.visit_models import VisitFact
@@ -50,7 +51,10 @@ def _read_exposure(event: IdentifiedEvent) -> Derivation:
     experiment, variation = event.properties.get("id"), event.properties.get("variationId")
     if not _is_whole(experiment) or not _is_whole(variation):
         raise RejectedError("invalid_line")
-    exposure = NewExposure(_find_holder(event), experiment, variation, event.message.occurred_at)
+    said = SaidVariation(
+        experiment, variation, str(experiment), str(variation), at=event.message.occurred_at, tag="kameleoon"
+    )
+    exposure = NewExposure(_find_holder(event), said)
     return Derivation(event.change(), idle_reason="already_known", exposure=exposure)
 
 

@@ -38,6 +38,7 @@ def load_site_config(site: Site) -> SiteConfig:
         exited_event_names=frozenset(site.exited_event_names),
         link_event_names=frozenset(site.link_event_names),
         trait_event_names=frozenset(site.trait_event_names),
+        exposure_event_names=frozenset(site.exposure_event_names),
         transform=hooks.transform,
     )
     rules = [rule for rule in site.rules.all() if rule.is_enabled]

@@ -15,7 +15,7 @@ from api.models.message_rows import delete_messages
 from cohorts.models import Identity, Link
 from goals import totals
 from goals.models import Cancellation, Conversion
-from goals.visit_models import Exposure, VisitActivity, VisitFact
+from goals.visit_models import VisitActivity, VisitFact
 from goals.visitor_totals import CountedConversion
 
 
@@ -34,10 +34,47 @@ def remove_links(erasure: Erasure) -> None:
 
 
 def remove_visits(erasure: Erasure) -> None:
-    """Delete the visits and exposures of the person's ids, by indexes."""
-    for model in (VisitFact, VisitActivity, Exposure):
+    """Delete the visits of the person's ids, by indexes."""
+    for model in (VisitFact, VisitActivity):
         rows = model._default_manager.filter(site_id=erasure.site_id)  # noqa: SLF001 - Django's own way
         rows.filter(visitor_code__in=erasure.sought).delete()
+
+
+def forget_exposures(erasure: Erasure) -> None:
+    """Keep of the person's exposures what results of experiments need, under the marker that conversions have.
+
+    Otherwise a result would change with an erasure: conversions would stay, and the visitors would be gone. By indexes.
+    """
+    parameters: dict[str, Any] = {"site": erasure.site_id, "ids": erasure.sought, "marker": erasure.marker}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH gone AS (
+                DELETE FROM goals_exposure AS e
+                 WHERE e.site_id = %(site)s
+                   AND (e.visitor_code = ANY(%(ids)s::text[])
+                        OR (e.anonymous_id <> '' AND e.anonymous_id = ANY(%(ids)s::text[])))
+                RETURNING experiment_id, variation_id, first_at
+            )
+            INSERT INTO goals_exposure AS t (
+                site_id, visitor_code, is_user, experiment_id, variation_id, anonymous_id, first_at)
+            SELECT %(site)s, %(marker)s, false, experiment_id, variation_id, '', min(first_at)
+              FROM gone GROUP BY experiment_id, variation_id
+            ON CONFLICT (site_id, visitor_code, is_user, experiment_id, variation_id, anonymous_id) DO UPDATE
+               SET first_at = least(t.first_at, excluded.first_at)
+            """,
+            parameters,
+        )
+        # Exposures of other people count for the pseudonym, as their conversions do.
+        pseudonyms = pseudonyms_of(erasure).of
+        cursor.execute(
+            """
+            UPDATE goals_exposure AS e SET linked_code = p.pseudonym
+              FROM unnest(%(ids)s::text[], %(pseudonyms)s::text[]) AS p (id, pseudonym)
+             WHERE e.site_id = %(site)s AND e.linked_code = p.id
+            """,
+            {"site": erasure.site_id, "ids": list(pseudonyms), "pseudonyms": list(pseudonyms.values())},
+        )
 
 
 def forget_cancellations(erasure: Erasure) -> None:

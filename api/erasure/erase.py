@@ -17,7 +17,13 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import Max, Min
 from django.db.models.functions import Collate
 
-from api.erasure.conversions import forget_cancellations, forget_conversions, remove_links, remove_visits
+from api.erasure.conversions import (
+    forget_cancellations,
+    forget_conversions,
+    forget_exposures,
+    remove_links,
+    remove_visits,
+)
 from api.erasure.sweeps import SWEEPS, end_of_step
 from api.ingest.erased import hash_id
 from api.models import Erasure, Site, Suppression
@@ -150,6 +156,7 @@ def _remove(erasure: Erasure) -> None:
     erasure.identities += identities.delete(site_id, locked)
     remove_links(erasure)
     remove_visits(erasure)
+    forget_exposures(erasure)
     forget_cancellations(erasure)
     erasure.usernames += Username.objects.filter(site_id=site_id, user_value__in=sought).delete()[0]
     forget_conversions(erasure, conversions)  # after the identities, as the digest locks them

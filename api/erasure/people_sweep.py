@@ -11,6 +11,7 @@ from api.erasure.conversions import (
     count_replaced,
     forget_cancellations,
     forget_conversions,
+    forget_exposures,
     move_totals,
     pseudonyms_of,
     remove_links,
@@ -51,8 +52,9 @@ def sweep_conversions(erasure: Erasure, begin: int, end: int) -> None:
 
 
 def sweep_visit_facts(erasure: Erasure, begin: int, end: int) -> None:
-    """Delete visits that were recorded during the erasure. Pseudonymise the facts of others."""
+    """Delete visits and forget exposures that were recorded during the erasure. Pseudonymise the facts of others."""
     remove_visits(erasure)
+    forget_exposures(erasure)
     replace_texts(Erasure.Stage.VISIT_FACTS, erasure, begin, end)
 
 

@@ -215,6 +215,10 @@ WARNINGS: Final[Mapping[str, str]] = {
     "many_personas": "A person keeps the 300 personas with the newest values; an older one is left out.",
     "unlisted_persona": "The site has 2,000 personas already. This one is in the remote data of its members, but not "
     "in `common`, on pages or in the history. Remove unused personas; later events then add it.",
+    "odd_exposure": "The event says which variation was seen, but names no experiment or no variation. Send both as "
+    "texts of up to 255 characters.",
+    "many_experiments": "The site has 1,000 experiments already, or this one 100 variations. The exposure is kept. "
+    "Archive experiments that have ended; a later exposure then makes this one.",
     "rule_not_applied": "A rule could not rename the event: a field of its template is missing or not text.",
     "odd_trait": "A reserved trait has another type than Segment's specification says; it is kept as sent.",
     "username_taken": "Another user of the site has the same username; the two are not merged.",

@@ -68,7 +68,7 @@ SELECT s.place, 6, NULL, NULL, 0, ''
  CROSS JOIN LATERAL (
     SELECT 1 FROM goals_exposure e
      WHERE e.site_id = %(site)b AND e.visitor_code = s.code AND e.is_user = s.is_user
-       AND e.experiment_id = s.experiment AND e.variation_id = s.variation OFFSET 0
+       AND e.experiment_id = s.experiment AND e.variation_id = s.variation AND e.anonymous_id = '' OFFSET 0
  ) AS e
  UNION ALL
 SELECT 0, 7, NULL, NULL, (pending.messages >= {MOST_PENDING} OR pending.has_custom)::int, '' FROM (

@@ -346,8 +346,9 @@ def _describe_visit(message: Message, derived: Derivation) -> TraceStep:
     if message.status == Status.PENDING:
         return TraceStep("Visit", StepState.WAITS, "It would be recorded.")
     if derived.exposure:
-        exposure = derived.exposure
-        what = f"Variation {exposure.variation_id} of the experiment {exposure.experiment_id}"
+        said = derived.exposure.said
+        experiment = said.experiment_name or f"the experiment {said.experiment_key}"
+        what = f"Exposure of variation {said.variation_name or said.variation_key} of {experiment}"
         text = f"{what}: the first time." if Effect.RECORDED in message.effects else f"{what}, as before."
     else:
         text = "Recorded." if Effect.RECORDED in message.effects else "It was recorded before."

@@ -51,6 +51,10 @@ def trait_event_names() -> list[str]:
     return ["Trait Computed"]
 
 
+def exposure_event_names() -> list[str]:
+    return ["Experiment Viewed"]
+
+
 class Weekday(models.IntegerChoices):
     """The first day of a week, as Python counts them."""
 
@@ -137,6 +141,13 @@ class Site(models.Model):
     )
     trait_event_names = ArrayField(
         models.CharField(max_length=500), verbose_name="trait computed", default=trait_event_names, blank=True
+    )
+    exposure_event_names = ArrayField(
+        models.CharField(max_length=500),
+        verbose_name="variation seen",
+        default=exposure_event_names,
+        db_default=["Experiment Viewed"],
+        blank=True,
     )
     goals_per_10_seconds = models.PositiveIntegerField(
         "new goals per 10 seconds", default=50, validators=[MinValueValidator(1)]

@@ -26,9 +26,18 @@ class ExposureShape(serializers.Serializer[Exposure]):
 
     experimentId = serializers.IntegerField(source="experiment_id")
     variationId = serializers.IntegerField(source="variation_id")
-    visitorCode = serializers.CharField(source="visitor_code", help_text="The visitor code, or the id of a user.")
+    visitorCode = serializers.CharField(
+        source="visitor_code",
+        help_text="The visitor code, or the id of a user. Empty if the sender knew an anonymous id only.",
+    )
     isUser = serializers.BooleanField(
-        source="is_user", help_text="True if the SDK knew no visitor code, only the unique identifier of a user."
+        source="is_user", help_text="True if the sender knew no visitor code, only the unique identifier of a user."
+    )
+    anonymousId = serializers.CharField(
+        source="anonymous_id", help_text="Of an event without a visitor code, or empty."
+    )
+    countsFor = serializers.CharField(
+        source="counts_for", help_text="The visitor for which results count it. A late link changes it."
     )
     time = serializers.DateTimeField(source="first_at", help_text="When the visitor first saw the variation.")
 
@@ -40,7 +49,9 @@ class ExposurePage(serializers.Serializer[Any]):
 
 class ExposureQuery(Query):
     experimentId = serializers.IntegerField(
-        min_value=0, max_value=LARGEST_ID, help_text="The `experimentId` of a rule of a feature flag."
+        min_value=-LARGEST_ID,
+        max_value=LARGEST_ID,
+        help_text="The `experimentId` of a rule of a feature flag, or the number of an experiment.",
     )
     since = serializers.DateTimeField(required=False)
     until = serializers.DateTimeField(required=False, help_text="The first time no longer included.")

@@ -280,8 +280,8 @@ def test_traces__of_each_type_of_line__say_what_happened(world: World) -> None:
     assert traces[0]["Goal"].startswith("Its id leads to “Order”.")
     assert traces[1]["Goal"].startswith("No live goal of the site has the id")
     assert traces[2]["Visit"] == "Recorded."
-    assert traces[3]["Visit"] == "Variation 2 of the experiment 1: the first time."
-    assert traces[5]["Visit"] == "Variation 4 of the experiment 3, as before."
+    assert traces[3]["Visit"] == "Exposure of variation 2 of the experiment 1: the first time."
+    assert traces[5]["Visit"] == "Exposure of variation 4 of the experiment 3, as before."
     assert "Rejected on arrival" in traces[6]
 
 

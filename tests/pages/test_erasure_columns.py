@@ -51,6 +51,11 @@ NOT_SEARCHED = {
     "goals_featureflag": {"*"},
     "goals_flagversion": {"*"},
     "goals_importedsegment": {"*"},
+    # Names of experiments, by their senders or by members of a site.
+    "goals_experiment": {"*"},
+    "goals_variation": {"*"},
+    "goals_experimentgoal": {"*"},
+    "goals_experimentphase": {"*"},
 }
 # Swept by code of their own.
 SEARCHED = {
@@ -65,8 +70,9 @@ SEARCHED = {
     "goals_goalvisitor": {"visitor_code"},  # follows the conversions
     **{
         key: {"visitor_code"}
-        for key in ("goals_visitfact", "goals_visitactivity", "goals_exposure", "goals_cancellation")
+        for key in ("goals_visitfact", "goals_visitactivity", "goals_cancellation")
     },
+    "goals_exposure": {"visitor_code", "anonymous_id", "linked_code"},
     # PostgreSQL makes them of the names.
     "goals_goal": {"search_key", "sort_key", "display_search_key", "display_sort_key"},
     "goals_tag": {"sort_key"},

@@ -50,8 +50,8 @@ WITHOUT_TABLE = {
         ),
         "cohorts": "Link PersonaFact SearchText Segment SegmentChange SegmentMember SegmentRecheck",
         "goals": (
-            "Cancellation Environment Exposure FlagVersion GoalDay GoalTag GoalTotal GoalVisitor ImportedSegment "
-            "VisitActivity VisitFact"
+            "Cancellation Environment Experiment ExperimentGoal ExperimentPhase Exposure FlagVersion GoalDay GoalTag "
+            "GoalTotal GoalVisitor ImportedSegment Variation VisitActivity VisitFact"
         ),
     }.items()
     for name in names.split()

@@ -28,7 +28,10 @@ from goals.shown_names import show_goal_name
 EXAMPLE: Final = "Clicked on Checkout"
 BY_CONVERSIONS: Final = GoalOrder("conversions", is_descending=True)
 MOST_BASE_GOALS: Final = 100  # to choose from
-LISTS: Final = ("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names")
+LISTS: Final = (
+    *("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names"),
+    "exposure_event_names",
+)
 PARTS: Final = (
     ("Site", ("name", "time_zone", "first_weekday")),
     (
@@ -73,6 +76,8 @@ HELP: Final = {
     "exited_event_names": "Events that say who left a persona. One per line.",
     "link_event_names": "Events that only link identifiers of a person. One per line.",
     "trait_event_names": "Events that set a computed trait. One per line.",
+    "exposure_event_names": "Track events that say which variation of an experiment was seen. One per line. "
+    "PostHog calls them $feature_flag_called, Statsig statsig::experiment_exposure.",
 }
 
 

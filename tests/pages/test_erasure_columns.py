@@ -68,10 +68,7 @@ SEARCHED = {
     "cohorts_username": {"user_value"},
     "goals_conversion": {"visitor_code", "user_id", "anonymous_id"},
     "goals_goalvisitor": {"visitor_code"},  # follows the conversions
-    **{
-        key: {"visitor_code"}
-        for key in ("goals_visitfact", "goals_visitactivity", "goals_cancellation")
-    },
+    **{key: {"visitor_code"} for key in ("goals_visitfact", "goals_visitactivity", "goals_cancellation")},
     "goals_exposure": {"visitor_code", "anonymous_id", "linked_code"},
     # PostgreSQL makes them of the names.
     "goals_goal": {"search_key", "sort_key", "display_search_key", "display_sort_key"},

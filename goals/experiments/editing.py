@@ -1,0 +1,185 @@
+"""Changes of experiments by people: creation, variations with phases, goals, decision, archive."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from django.db import IntegrityError, transaction
+
+from goals.experiments.catalogue import MOST_EXPERIMENTS, MOST_VARIATIONS
+from goals.experiments.models import Experiment, ExperimentGoal, ExperimentPhase, Variation
+from goals.experiments.numbers import number_of
+from goals.experiments.reading import ExperimentState, state_of
+
+EDITABLE_FIELDS: Final = ("name", "hypothesis", "owner", "window_days", "started_at", "stopped_at")
+MOST_GOALS: Final = 50  # of an experiment
+Role = ExperimentGoal.Role
+
+
+class ExperimentError(Exception):
+    """A change that an experiment does not allow; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariationFields:
+    """A variation as a person describes it. Without a share, those without one share the rest alike."""
+
+    key: str
+    name: str = ""
+    share: Decimal | None = None
+    is_reference: bool = False
+
+
+def create_experiment(
+    experiment: Experiment,
+    *,
+    variations: Sequence[VariationFields],
+    goals: Mapping[int, Role],
+    by: str,
+    now: datetime,
+) -> Experiment:
+    """Save an experiment that a person describes before its first exposure. Raises ExperimentError.
+
+    `experiment` is unsaved and has its site, key and origin. Its number follows from the key.
+    """
+    experiment.number = number_of(experiment.key)
+    try:
+        with transaction.atomic():
+            live = Experiment.objects.filter(site_id=experiment.site_id, archived_at=None)
+            if live.count() >= MOST_EXPERIMENTS:
+                raise ExperimentError(f"The site has {MOST_EXPERIMENTS:,} experiments. Archive some that have ended.")
+            experiment.save()
+            set_variations(experiment, variations, reason="", by=by, now=now)
+            set_goals(experiment, goals)
+    except IntegrityError as error:
+        raise ExperimentError(f"The site has an experiment with the key “{experiment.key}”. Choose another.") from error
+    return experiment
+
+
+def change_experiment(experiment: Experiment, *, fields: Iterable[str]) -> Experiment:
+    """Save the fields that a person edited. Raises ExperimentError if it would stop before it starts."""
+    fields = set(fields)
+    if not fields <= set(EDITABLE_FIELDS):
+        raise ValueError(f"not editable: {sorted(fields - set(EDITABLE_FIELDS))}")
+    started, stopped = experiment.started_at, experiment.stopped_at
+    if started and stopped and stopped < started:
+        raise ExperimentError("The experiment would stop before it starts. Choose a later stop.")
+    experiment.save(update_fields=[*fields, "updated_at"])
+    return experiment
+
+
+def set_variations(
+    experiment: Experiment, wanted: Sequence[VariationFields], *, reason: str, by: str, now: datetime
+) -> None:
+    """Describe the variations of an experiment. Those that exposures made stay, even if they are not described.
+
+    Other shares begin a phase, which needs a reason if the experiment has begun. Raises ExperimentError.
+    """
+    _require_sound(wanted)
+    with transaction.atomic():
+        experiment = Experiment.objects.select_for_update().get(site_id=experiment.site_id, pk=experiment.pk)
+        known = {each.number: each for each in experiment.variations.all()}
+        before = _shares_of(known.values())
+        described = set[int]()
+        for fields in wanted:
+            number = number_of(fields.key)
+            described.add(number)
+            variation = known.get(number) or Variation(
+                site_id=experiment.site_id, experiment=experiment, number=number, key=fields.key
+            )
+            variation.name, variation.share, variation.is_reference = fields.name, fields.share, fields.is_reference
+            variation.save()
+            known[number] = variation
+        if any(fields.is_reference for fields in wanted):
+            others = experiment.variations.exclude(number__in=described)
+            others.filter(is_reference=True).update(is_reference=False)
+        after = _shares_of(known.values())
+        # The first shares describe what has been all along.
+        if before and after != before and state_of(experiment, now=now) != ExperimentState.DRAFT:
+            _begin_phase(experiment, after, reason=reason, by=by, now=now)
+
+
+def _require_sound(wanted: Sequence[VariationFields]) -> None:
+    if len(wanted) > MOST_VARIATIONS:
+        raise ExperimentError(f"An experiment has {MOST_VARIATIONS} variations at most.")
+    if len({number_of(each.key) for each in wanted}) < len(wanted):
+        raise ExperimentError("Two variations have one key. Give each its own.")
+    if sum(each.is_reference for each in wanted) > 1:
+        raise ExperimentError("Two variations are the reference. Choose one.")
+    given = [each.share for each in wanted if each.share is not None]
+    if sum(given) > 1 or (len(given) == len(wanted) and given and sum(given) != 1):
+        raise ExperimentError("The shares must add up to 1.")
+
+
+def _shares_of(variations: Iterable[Variation]) -> dict[str, str]:
+    return {
+        str(each.number): f"{each.share.normalize():f}"
+        for each in sorted(variations, key=lambda each: each.number)
+        if each.share is not None
+    }
+
+
+def _begin_phase(
+    experiment: Experiment, shares: Mapping[str, str], *, reason: str, by: str, now: datetime
+) -> ExperimentPhase:
+    if not reason.strip():
+        raise ExperimentError(
+            "The experiment runs. Other shares begin a new phase, in which only new visitors count. Say why."
+        )
+    return ExperimentPhase.objects.create(
+        site_id=experiment.site_id,
+        experiment=experiment,
+        started_at=now,
+        reason=reason.strip(),
+        shares=dict(shares),
+        made_by=by,
+    )
+
+
+def set_goals(experiment: Experiment, goals: Mapping[int, Role]) -> None:
+    """Set the goals of an experiment with their roles. The caller has checked that the site has them.
+
+    Raises ExperimentError for two primary goals, or too many.
+    """
+    if sum(role == Role.PRIMARY for role in goals.values()) > 1:
+        raise ExperimentError("An experiment has one primary goal. Make the others secondary.")
+    if len(goals) > MOST_GOALS:
+        raise ExperimentError(f"An experiment has {MOST_GOALS} goals at most.")
+    with transaction.atomic():
+        ExperimentGoal.objects.filter(site_id=experiment.site_id, experiment=experiment).delete()
+        ExperimentGoal.objects.bulk_create(
+            ExperimentGoal(site_id=experiment.site_id, experiment=experiment, goal_id=goal_id, role=role)
+            for goal_id, role in goals.items()
+        )
+
+
+def decide(
+    experiment: Experiment, decision: Experiment.Decision, *, reason: str, variation: int | None = None, now: datetime
+) -> Experiment:
+    """Save what people decided. Raises ExperimentError without a reason, or for an unknown variation to ship."""
+    if decision != Experiment.Decision.NONE and not reason.strip():
+        raise ExperimentError("Say why: whoever reads the decision later needs the reason.")
+    numbers = experiment.variations.values_list("number", flat=True)
+    if decision == Experiment.Decision.SHIP and variation not in numbers:
+        raise ExperimentError("Choose a variation of the experiment to ship.")
+    experiment.decision, experiment.decision_reason = decision, reason.strip()
+    experiment.decided_for = variation if decision == Experiment.Decision.SHIP else None
+    experiment.decided_at = now if decision != Experiment.Decision.NONE else None
+    experiment.save(update_fields=["decision", "decision_reason", "decided_for", "decided_at", "updated_at"])
+    return experiment
+
+
+def set_archived(experiment: Experiment, *, at: datetime | None) -> Experiment:
+    """Archive an experiment, or restore it. Its exposures are still recorded."""
+    experiment.archived_at = at
+    experiment.save(update_fields=["archived_at", "updated_at"])
+    return experiment
+
+
+def list_goal_ids(experiment: Experiment) -> Collection[int]:
+    """Return the goals of an experiment, the primary first, each once. One query, none if they are fetched."""
+    order = [Role.PRIMARY, Role.SECONDARY, Role.GUARDRAIL]
+    goals = sorted(experiment.goals.all(), key=lambda each: (order.index(Role(each.role)), each.goal_id))
+    return [each.goal_id for each in goals]

@@ -1,0 +1,99 @@
+"""Experiments as people and programs read them: lists, states, the reference, and the settings of a result."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from django.db import connection
+
+from goals.experiments.models import Experiment, Variation
+
+REFERENCE_KEYS: Final = ("control", "reference", "original", "baseline", "off", "false", "0", "a")
+
+
+class ExperimentState(StrEnum):
+    """The state of an experiment at a moment."""
+
+    DRAFT = "draft"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DECIDED = "decided"
+    ARCHIVED = "archived"
+
+
+class Exposed(NamedTuple):
+    """Exposures to an experiment, as a list shows them."""
+
+    visitors: int
+    first_at: datetime
+    last_at: datetime  # the newest first exposure to a variation
+
+
+def list_experiments(site_id: int, *, is_archived: bool = False) -> list[Experiment]:
+    """Return the experiments of a site with variations, goals and phases, the newest first. Four queries."""
+    rows = Experiment.objects.filter(site_id=site_id, archived_at__isnull=not is_archived)
+    return list(rows.prefetch_related("variations", "goals", "phases").order_by("-created_at", "-pk"))
+
+
+def find_experiment(site_id: int, experiment_id: int) -> Experiment | None:
+    """Return an experiment of a site by its id, with variations, goals and phases. Four queries."""
+    rows = Experiment.objects.filter(site_id=site_id, pk=experiment_id)
+    return rows.prefetch_related("variations", "goals", "phases").first()
+
+
+def count_exposed(site_id: int, numbers: Collection[int]) -> dict[int, Exposed]:
+    """Return the visitors of experiments by number. One query, which reads each of their exposures.
+
+    Visitors who saw several variations are among them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT e.experiment_id,
+                   count(DISTINCT coalesce(e.linked_code, nullif(e.visitor_code, ''), e.anonymous_id)),
+                   min(e.first_at), max(e.first_at)
+              FROM goals_exposure e
+             WHERE e.site_id = %(site)s AND e.experiment_id = ANY(%(numbers)s::bigint[])
+             GROUP BY e.experiment_id
+            """,
+            {"site": site_id, "numbers": list(numbers)},
+        )
+        return {number: Exposed(*counts) for number, *counts in cursor.fetchall()}
+
+
+def state_of(experiment: Experiment, *, now: datetime) -> ExperimentState:
+    """Return the state of an experiment. One that exposures made runs without a start. Pure."""
+    if experiment.archived_at is not None:
+        return ExperimentState.ARCHIVED
+    if experiment.decision:
+        return ExperimentState.DECIDED
+    if experiment.stopped_at is not None and experiment.stopped_at <= now:
+        return ExperimentState.STOPPED
+    is_automatic = experiment.origin == Experiment.Origin.EVENT
+    has_begun = is_automatic if experiment.started_at is None else experiment.started_at <= now
+    return ExperimentState.RUNNING if has_begun else ExperimentState.DRAFT
+
+
+def find_period(experiment: Experiment) -> tuple[datetime | None, datetime | None]:
+    """Return the time between which first exposures count: since the last phase began, until the stop. Pure.
+
+    Visitors of earlier phases are left out, because they were shared out otherwise.
+    """
+    begins = [phase.started_at for phase in experiment.phases.all()]
+    begins += [experiment.started_at] if experiment.started_at is not None else []
+    return max(begins, default=None), experiment.stopped_at
+
+
+def find_reference(variations: Iterable[Variation]) -> Variation | None:
+    """Return the variation with which the others are compared. Pure.
+
+    The one that a person chose, otherwise the first whose key or name is one of REFERENCE_KEYS, otherwise the lowest.
+    """
+
+    def rank(variation: Variation) -> tuple[bool, int, int]:
+        texts = {variation.key.casefold(), str(variation).casefold()}
+        places = [place for place, key in enumerate(REFERENCE_KEYS) if key in texts]
+        return not variation.is_reference, min(places, default=len(REFERENCE_KEYS)), variation.number
+
+    return min(variations, key=rank, default=None)

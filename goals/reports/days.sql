@@ -1,5 +1,5 @@
 -- Totals of the last days, each by the zone of its goal, of groups of goals. Visits of several goals do not add up: see
--- united_visits.sql.
+-- united.sql.
 --
 -- key of the group, day, conversions, visits that began, cancellations
 SELECT member.key, d.day, sum(d.conversions) AS conversions, sum(d.visits) AS visits,

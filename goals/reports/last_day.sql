@@ -15,7 +15,7 @@ WITH hit AS MATERIALIZED (
       FROM unnest(:keys::bigint[], :ids::bigint[]) AS member (key, goal_id)
       JOIN goals_cancellation AS c
         ON c.site_id = :site AND c.goal_id = member.goal_id AND c.occurred_at >= :since
-), money AS (
+), money AS MATERIALIZED (  -- once, not for each row below
     SELECT key, jsonb_object_agg(currency, total)::text AS revenue
       FROM (SELECT key, currency, sum(revenue)::text AS total
               FROM hit WHERE occurred_at >= :since AND revenue IS NOT NULL GROUP BY key, currency) AS amount

@@ -14,7 +14,7 @@ from goals.visits import VISIT_GAP
 
 PERIOD_SUMS: Final = read_query("reports/period_sums")
 PERIOD_VISITORS: Final = read_query("reports/period_visitors")
-RUNNING_VISITORS: Final = read_query("reports/running_visitors")
+NO_END: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class PeriodRow(NamedTuple):
@@ -24,6 +24,7 @@ class PeriodRow(NamedTuple):
     key: int
     conversions: int
     visits: int
+    visitors: int  # of several goals, otherwise 0
     revenue: str | None  # JSON
     cancellations: int
 
@@ -34,13 +35,13 @@ def load_period(
     *,
     begin: datetime,
     end: datetime | None,
-    counts_visitors: bool = True,
+    counts_visits: bool = True,
 ) -> dict[int, GoalFigures]:
     """Return the figures of each of these goals of a site from `begin` until before `end`, by its id.
 
     As `load_periods` does for several.
     """
-    (figures,) = load_periods(site_id, goals, [(begin, end)], counts_visitors=counts_visitors)
+    (figures,) = load_periods(site_id, goals, [(begin, end)], counts_visits=counts_visits)
     return figures
 
 
@@ -49,23 +50,24 @@ def load_periods(
     goals: Sequence[Goal],
     periods: Sequence[tuple[datetime, datetime | None]],
     *,
-    counts_visitors: bool = True,
+    counts_visits: bool = True,
 ) -> list[dict[int, GoalFigures]]:
     """Return the figures of each of these goals of a site by its id, for each period from a time until before another.
 
-    The end is None if a period runs: then it includes everything since its begin. Two queries, one without visitors,
-    and one more if some periods run and others are over; one more for goals that `queries.live_goals` did not give.
-    Visitors of a period that is over are counted from its conversions, as are the visits of goals that others are
-    merged into. Whole days are read by the zone of each goal.
+    The end is None if a period runs: then it includes everything since its begin. Without visits the visitors are 0,
+    too: neither adds up, so that they cost the most. Two queries, one without visits; one more for goals that
+    `queries.live_goals` did not give. Visitors of a period that is over are counted from its conversions, as are visits
+    and visitors of goals that others are merged into. Whole days are read by the zone of each goal.
     """
     members = load_member_ids(site_id, goals)
     found = [dict.fromkeys(members, GoalFigures()) for _ in periods]
     if not goals or not periods:
         return found
-    for place, figures in _load_sums(site_id, members, periods):
+    for place, figures in _load_sums(site_id, members, periods, counts_visits=counts_visits):
         found[place] |= figures
-    if counts_visitors:
-        for place, key, visitors in _count_visitors(site_id, members, periods):
+    if counts_visits:
+        alone = {key: ids for key, ids in members.items() if len(ids) == 1}
+        for place, key, visitors in _count_visitors(site_id, alone, periods):
             found[place][key] = replace(found[place][key], visitors=visitors)
     return found
 
@@ -100,22 +102,24 @@ def load_visitors(
 def _count_visitors(
     site_id: int, members: Mapping[int, Sequence[int]], periods: Sequence[tuple[datetime, datetime | None]]
 ) -> Iterator[tuple[int, int, int]]:
-    for query, places in (
-        (RUNNING_VISITORS, [place for place, (_, end) in enumerate(periods) if end is None]),
-        (PERIOD_VISITORS, [place for place, (_, end) in enumerate(periods) if end is not None]),
-    ):
-        parameters = _members_of(site_id, members) | _times_of(periods, places)
-        for place, key, visitors in _fetch(query, parameters) if places else ():
-            yield place, key, int(visitors)
+    parameters = _members_of(site_id, members) | _times_of(periods) | {"no_end": NO_END}
+    for place, key, visitors in _fetch(PERIOD_VISITORS, parameters) if members else ():
+        yield place, key, int(visitors)
 
 
 def _load_sums(
-    site_id: int, members: Mapping[int, Sequence[int]], periods: Sequence[tuple[datetime, datetime | None]]
+    site_id: int,
+    members: Mapping[int, Sequence[int]],
+    periods: Sequence[tuple[datetime, datetime | None]],
+    *,
+    counts_visits: bool,
 ) -> Iterator[tuple[int, dict[int, GoalFigures]]]:
-    parameters = _members_of(site_id, members) | _times_of(periods, range(len(periods))) | {"visit_gap": VISIT_GAP}
+    parameters = _members_of(site_id, members) | _times_of(periods)
+    parameters |= {"visit_gap": VISIT_GAP, "counts_visits": counts_visits}
     for row in map(PeriodRow._make, _fetch(PERIOD_SUMS, parameters)):
         revenue = parse_revenue(row.revenue)
-        figures = GoalFigures(int(row.conversions), int(row.visits), 0, revenue, int(row.cancellations))
+        visits = int(row.visits) if counts_visits else 0
+        figures = GoalFigures(int(row.conversions), visits, int(row.visitors), revenue, int(row.cancellations))
         yield row.place, {row.key: figures}
 
 
@@ -127,11 +131,11 @@ def _members_of(site_id: int, members: Mapping[int, Sequence[int]]) -> dict[str,
     }
 
 
-def _times_of(periods: Sequence[tuple[datetime, datetime | None]], places: Sequence[int]) -> dict[str, Any]:
+def _times_of(periods: Sequence[tuple[datetime, datetime | None]]) -> dict[str, Any]:
     return {
-        "places": list(places),
-        "sinces": [periods[place][0] for place in places],
-        "untils": [periods[place][1] or datetime.max.replace(tzinfo=UTC) for place in places],
+        "places": list(range(len(periods))),
+        "sinces": [begin for begin, _ in periods],
+        "untils": [end or NO_END for _, end in periods],
     }
 
 

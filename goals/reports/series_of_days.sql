@@ -42,7 +42,7 @@ WITH member AS MATERIALIZED (
      GROUP BY 1
 ), step AS (
     SELECT day - (day - :start::date) % :days AS begin, conversions, visits, cancellations, revenue FROM part
-), money AS (
+), money AS MATERIALIZED (  -- once, not for each row below
     SELECT begin, jsonb_object_agg(currency, total)::text AS revenue
       FROM (SELECT step.begin, item.key AS currency, sum(item.value::numeric)::text AS total
               FROM step, jsonb_each_text(step.revenue) AS item

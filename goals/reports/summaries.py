@@ -24,8 +24,7 @@ NO_FIGURES: Final = GoalFigures()
 LAST_DAY: Final = read_query("reports/last_day")
 DAYS: Final = read_query("reports/days")
 TOTALS: Final = read_query("reports/totals")
-UNITED_VISITS: Final = read_query("reports/united_visits")
-UNITED_VISITORS: Final = read_query("reports/united_visitors")
+UNITED: Final = read_query("reports/united")
 SUM: Final = read_query("reports/sum")
 
 Groups = Mapping[int, Sequence[int]]  # ids of goals that count as one, by a key
@@ -77,18 +76,12 @@ class TotalsRow(NamedTuple):
     last_at: datetime | None
 
 
-class UnitedVisitsRow(NamedTuple):
-    """Row of united_visits.sql."""
+class UnitedRow(NamedTuple):
+    """Row of united.sql."""
 
     key: int
     day: date
     visits: int
-
-
-class UnitedVisitorsRow(NamedTuple):
-    """Row of united_visitors.sql."""
-
-    key: int
     visitors: int
     month_visitors: int
 
@@ -96,9 +89,9 @@ class UnitedVisitorsRow(NamedTuple):
 def summarise_goals(site_id: int, goals: Sequence[Goal], *, now: datetime) -> dict[int, GoalSummary]:
     """Return the summary of each of these goals of a site by its id.
 
-    Three queries, and two more if others are merged into one of the goals; one more for goals that `queries.live_goals`
+    Three queries, and one more if others are merged into one of the goals; one more for goals that `queries.live_goals`
     did not give. They read the kept totals and the conversions of the last 24 hours. Of goals that others are merged
-    into they read the time of every conversion and every visitor, because visits and visitors do not add up.
+    into they read the time and the visitor of every conversion, because visits and visitors do not add up.
     """
     if not goals:
         return {}
@@ -123,7 +116,7 @@ def summarise_goals(site_id: int, goals: Sequence[Goal], *, now: datetime) -> di
 def load_figures(site_id: int, groups: Groups) -> dict[int, GoalFigures]:
     """Return the figures since ever of groups of goals of a site, each group counted as one goal.
 
-    One query of the kept totals, and the two more that `summarise_goals` has for groups of several goals.
+    One query of the kept totals, and the one more that `summarise_goals` has for groups of several goals.
     """
     if not groups:
         return {}
@@ -175,21 +168,22 @@ def _load_totals(site_id: int, groups: Groups, *, now: datetime) -> dict[int, To
 
 
 def _unite(site_id: int, groups: Groups, days: Days, totals: dict[int, TotalsRow], *, now: datetime) -> None:
-    """Replace visits and visitors of groups of several goals by those of their conversions. Two queries, if any."""
+    """Replace visits and visitors of groups of several goals by those of their conversions. One query, if any."""
     several = {key: ids for key, ids in groups.items() if len(ids) > 1}
     if not several:
         return
-    visits = defaultdict[int, dict[date, int]](dict)
-    for visits_row in map(UnitedVisitsRow._make, _fetch(UNITED_VISITS, site_id, several, visit_gap=VISIT_GAP)):
-        visits[visits_row.key][visits_row.day] = visits_row.visits
-    rows = map(UnitedVisitorsRow._make, _fetch(UNITED_VISITORS, site_id, several, now=now, days_before=MONTH - 1))
-    visitors = {row.key: row for row in rows}
+    united = defaultdict[int, list[UnitedRow]](list)
+    rows = _fetch(UNITED, site_id, several, now=now, days_before=MONTH - 1, visit_gap=VISIT_GAP)
+    for row in map(UnitedRow._make, rows):
+        united[row.key].append(row)
     for key in several:
-        row = visitors.get(key, UnitedVisitorsRow(key, 0, 0))
         totals[key] = totals[key]._replace(
-            visits=sum(visits[key].values()), visitors=row.visitors, month_visitors=row.month_visitors
+            visits=sum(row.visits for row in united[key]),
+            visitors=sum(row.visitors for row in united[key]),
+            month_visitors=sum(row.month_visitors for row in united[key]),
         )
-        days[key] = {day: row._replace(visits=visits[key].get(day, 0)) for day, row in days[key].items()}
+        visits = {row.day: row.visits for row in united[key]}
+        days[key] = {day: each._replace(visits=visits.get(day, 0)) for day, each in days[key].items()}
 
 
 def _fetch(query: str, site_id: int, groups: Groups, **parameters: Any) -> Iterator[tuple[Any, ...]]:

@@ -30,7 +30,7 @@ WITH member AS MATERIALIZED (
              WHERE d.day >= member.month
              GROUP BY member.key, item.key) AS amount
      GROUP BY key
-), visitor AS (  -- of one goal each: several goals share visitors, see united_visitors.sql
+), visitor AS (  -- of one goal each: several goals share visitors, see united.sql
     SELECT key, sum(of_month.visitors) AS month_visitors, max(latest.last_at) AS last_at
       FROM member
       JOIN LATERAL (

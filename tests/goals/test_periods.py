@@ -1,10 +1,13 @@
 """Figures of goals in any period, beside a slow count of the conversions."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from api.models import Message
 from goals import merging
@@ -99,10 +102,20 @@ def test_period__of_cancellations__subtracts_them(world: World) -> None:
             )
 
 
-def test_period__without_visitors__reads_none(goals: list[Goal]) -> None:
-    found = load_period(goals[0].site_id, goals, begin=START - 3 * DAY, end=None, counts_visitors=False)
+@pytest.mark.parametrize("is_merged", [True, False])
+def test_period__without_visits__has_what_adds_up(goals: list[Goal], *, is_merged: bool) -> None:
+    into, other = goals[1], goals[0]
+    if is_merged:
+        merging.merge(other, into)
+    begin, shown = START - 3 * DAY, [into] if is_merged else goals
 
-    assert [figures.visitors for figures in found.values()] == [0, 0]
+    with CaptureQueriesContext(connection) as queries:
+        found = load_period(into.site_id, shown, begin=begin, end=None, counts_visits=False)
+
+    whole = load_period(into.site_id, shown, begin=begin, end=None)
+    assert found == {id_: replace(figures, visits=0, visitors=0) for id_, figures in whole.items()}
+    assert sum(figures.conversions for figures in found.values()) > 0
+    assert not any("goals_goalvisitor" in query["sql"] for query in queries)
     assert load_period(goals[0].site_id, [], begin=START, end=None) == {}
 
 

@@ -84,7 +84,7 @@ def write_csv(
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
         headlines = summarise_goals(site.pk, chunk, now=now)
         begin, end = span.periods[0]
-        ranges = load_period(site.pk, chunk, begin=begin, end=end, counts_visitors=False)
+        ranges = load_period(site.pk, chunk, begin=begin, end=end, counts_visits=False)
         visitors = load_visitors(site.pk, chunk, ranges, begin=begin, end=end, most_read=MOST_READ)
         # After the visitors: a conversion that is committed in between must not make a rate of more than 100 %.
         base = load_base(site, span)

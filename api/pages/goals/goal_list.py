@@ -163,7 +163,7 @@ def make_rows(
     """
     columns = query.columns
     periods = span.periods if "change" in columns else span.periods[:1]
-    figures, *others = load_periods(site.pk, goals, periods, counts_visitors=False)
+    figures, *others = load_periods(site.pk, goals, periods, counts_visits=False)
     before = others[0] if others else {}
     visitors: Mapping[int, int] = {}
     if columns & {"visitors", "rate"}:

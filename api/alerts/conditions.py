@@ -157,7 +157,7 @@ CONDITIONS: Final[dict[str, ConditionType]] = {
         has_source=True,
     ),
     Condition.QUOTA: ConditionType(
-        lambda _alert, _threshold, readings: judge_quota(readings.rooms, sum(readings.inbox.deferred.values())),
+        lambda _alert, _threshold, readings: judge_quota(readings.rooms, readings.inbox.deferred),
         subject="new-goal limit",
         verb="is reached",
     ),

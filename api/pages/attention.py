@@ -109,13 +109,14 @@ def queue_needs(site: Site, inbox: site_status.InboxState, *, may_own: bool, now
         sentence = f"{in_words(inbox.failed)} failed. Fix the cause, then retry."
         yield AttentionItem(sentence, [("Review", f"{events}?outcome=failed")], is_grave=True)
     if inbox.deferred:
-        count = sum(inbox.deferred.values())
         limits = f"{site.goals_per_10_seconds:,} in 10 seconds, {site.goals_per_hour:,} an hour"
         actions = [("Review", f"{events}?outcome=deferred"), ("Group names", page_of(site, "goals-cleanup"))]
         if may_own:
             actions.insert(1, ("Raise limit", page_of(site, "settings")))
-        verb = "is" if count == 1 else "are"
-        yield AttentionItem(f"{in_words(count)} {verb} queued: the new-goal limit ({limits}) is reached.", actions)
+        verb = "is" if inbox.deferred == 1 else "are"
+        yield AttentionItem(
+            f"{in_words(inbox.deferred)} {verb} queued: the new-goal limit ({limits}) is reached.", actions
+        )
 
 
 def in_words(count: int) -> str:

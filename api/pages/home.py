@@ -145,13 +145,13 @@ def make_delivery(
 ) -> DeliveryRow:
     """Return the row of delivery. One query."""
     hours = [came[hour] for hour in site_status.list_hours(now)[-site_status.DAY :] if hour in came]
-    queued = inbox.pending + sum(inbox.deferred.values())
+    queued = inbox.pending + inbox.deferred
     return DeliveryRow(
         sum(hour.received for hour in hours),
         sum(hour.rejected for hour in hours),
         queued,
         inbox.failed,
-        max(inbox.pending, sum(inbox.deferred.values()), inbox.failed) >= site_status.MOST_COUNTED,
+        max(inbox.pending, inbox.deferred, inbox.failed) >= site_status.MOST_COUNTED,
         measure_lag(site.pk, since=now - HOURS),
         max((source.came.last_received_at for source in sources if source.came.last_received_at), default=None),
     )

@@ -13,6 +13,7 @@ from goals.sql import read_query
 MOST_READ: Final = 100_000  # conversions of a period whose visitors are counted: some 100 ms
 TOP: Final = 5
 MOVERS: Final = 3
+NO_END: Final = datetime.max.replace(tzinfo=UTC)
 
 SITE_PERIODS: Final = read_query("reports/site_periods")
 
@@ -75,7 +76,8 @@ def load_site_periods(
     parameters: dict[str, Any] = {
         "site": site_id,
         "sinces": [begin for begin, _ in periods],
-        "untils": [end or datetime.max.replace(tzinfo=UTC) for _, end in periods],
+        "untils": [end or NO_END for _, end in periods],
+        "no_end": NO_END,
         "line_since": line_since,
         "zone": zone,
         "most_read": MOST_READ,

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from api.models import Site
 from goals.models import Goal
 from goals.reports.figures import load_member_ids
-from goals.reports.visitors_seen import SeenVisitors, count_visitors_seen
+from goals.reports.visitors_seen import SeenPeriod, SeenVisitors, count_visitors_seen
 
 MOST_READ: Final = 20_000  # conversions of a period that a request reads: some 80 ms
 MOST_COUNTED: Final = 3_000_000  # that a thread reads: some 10 s
@@ -30,7 +30,7 @@ KEPT_SECONDS: Final = 86_400
 TOO_MANY_SECONDS: Final = 3_600  # until a period of more than MOST_COUNTED is tried again
 CLAIM_SECONDS: Final = 60  # in which no other thread or process begins the same count
 THREAD: Final = "visitors-seen"
-MOST_THREADS: Final = 2  # of a process: one for each side of a rate
+MOST_THREADS: Final = 2  # of a process
 
 log = structlog.get_logger(__name__)
 
@@ -105,31 +105,38 @@ def visitors_of(goal: Goal) -> RateBase:
 
 
 def load_seen(
-    site_id: int, base: RateBase, periods: Sequence[Period], *, starts: Sequence[datetime] = (), now: datetime
-) -> list[SeenVisitors | None]:
-    """Return the visitors of a base in each period, and in the steps that begin at `starts`, which are sorted.
+    site_id: int,
+    bases: Sequence[RateBase],
+    periods: Sequence[Period],
+    *,
+    starts: Sequence[datetime] = (),
+    now: datetime,
+) -> list[list[SeenVisitors | None]]:
+    """Return the visitors of each base in each period, and in the steps that begin at `starts`, which are sorted.
 
     None for more than MOST_READ conversions that no thread has counted yet: it begins to. Such a count is up to a few
     minutes old. None also for more than MOST_COUNTED, see `is_too_many`. One query at most, and one round trip to the
     cache.
     """
-    wanted = _list_wanted(site_id, base, periods, starts)
+    asked = [SeenPeriod(*period, base.goal_ids) for base in bases for period in periods]
+    wanted = _list_wanted(site_id, asked, starts)
     kept = {each: count for each, count in _read_kept(wanted).items() if not _is_old(each, count, now)}
     missing = [place for place, each in enumerate(wanted) if each not in kept]
     found = {place: kept[each].seen for place, each in enumerate(wanted) if each in kept}
     if missing:
-        asked = [periods[place] for place in missing]
-        counts = count_visitors_seen(site_id, asked, goal_ids=base.goal_ids, starts=starts, most_read=MOST_READ)
+        counts = count_visitors_seen(site_id, [asked[place] for place in missing], starts=starts, most_read=MOST_READ)
         found |= zip(missing, counts, strict=True)
     due = [each for place, each in enumerate(wanted) if _is_due(found[place], kept.get(each), now)]
     # A count of a period that begins at an odd second would be kept for nothing: no page asks for it again.
     begin_to_count([each for each in due if each.begin == round_down(each.begin)])
-    return [found[place] for place in range(len(periods))]
+    counted = [found[place] for place in range(len(asked))]
+    return [counted[begin : begin + len(periods)] for begin in range(0, len(asked), len(periods))]
 
 
 def is_too_many(site_id: int, base: RateBase, period: Period, *, starts: Sequence[datetime] = ()) -> bool:
     """Return True if a thread found more than MOST_COUNTED conversions in a period. One round trip to the cache."""
-    return any(kept.visitors is None for kept in _read_kept(_list_wanted(site_id, base, [period], starts)).values())
+    wanted = _list_wanted(site_id, [SeenPeriod(*period, base.goal_ids)], starts)
+    return any(kept.visitors is None for kept in _read_kept(wanted).values())
 
 
 def begin_to_count(wanted: Collection[WantedCount]) -> None:
@@ -150,8 +157,7 @@ def count_and_keep(wanted: Iterable[WantedCount]) -> None:
         at = datetime.now(UTC)
         (seen,) = count_visitors_seen(
             each.site_id,
-            [(each.begin, each.end)],
-            goal_ids=each.goal_ids,
+            [SeenPeriod(each.begin, each.end, each.goal_ids)],
             starts=each.starts,
             most_read=MOST_COUNTED,
         )
@@ -168,11 +174,17 @@ def _count_and_close(wanted: Sequence[WantedCount]) -> None:
         connections.close_all()
 
 
-def _list_wanted(
-    site_id: int, base: RateBase, periods: Sequence[Period], starts: Sequence[datetime]
-) -> list[WantedCount]:
-    ids = None if base.goal_ids is None else tuple(sorted(base.goal_ids))
-    return [WantedCount(site_id, ids, begin, end and round_down(end), tuple(starts)) for begin, end in periods]
+def _list_wanted(site_id: int, periods: Iterable[SeenPeriod], starts: Sequence[datetime]) -> list[WantedCount]:
+    return [
+        WantedCount(
+            site_id,
+            None if goal_ids is None else tuple(sorted(goal_ids)),
+            begin,
+            end and round_down(end),
+            tuple(starts),
+        )
+        for begin, end, goal_ids in periods
+    ]
 
 
 def _read_kept(wanted: Sequence[WantedCount]) -> dict[WantedCount, KeptCount]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from api.http.wording import count_of
-from api.insight.rates import MOST_COUNTED, Rate, RateBase, find_base, is_too_many, load_seen
+from api.insight.rates import MOST_COUNTED, Rate, RateBase, find_base, is_too_many, load_seen, visitors_of
 from api.models import Site
 from api.pages.change import Card, FigureChange
 from api.pages.ranges import Range
@@ -77,11 +77,31 @@ def name_base(site: Site, base: RateBase) -> str:
     return f"who converted {show_goal_name(base.goal, template=site.goal_name_template)}"
 
 
-def load_base(site: Site, range_: Range, *, compares: bool = False, starts: Sequence[datetime] = ()) -> BaseOfRange:
-    """Return the base of a range, and of the compared period if asked for. Two queries at most."""
-    base, periods = find_base(site), range_.periods if compares else range_.periods[:1]
-    seen = load_seen(site.pk, base, periods, starts=starts, now=range_.now)
-    is_endless = seen[0] is None and is_too_many(site.pk, base, periods[0], starts=starts)
+def load_base(site: Site, range_: Range) -> BaseOfRange:
+    """Return the base of a range, without the compared period. Two queries at most."""
+    base = find_base(site)
+    (seen,) = load_seen(site.pk, [base], range_.periods[:1], now=range_.now)
+    return _describe_base(site, base, seen, range_)
+
+
+def load_sides(
+    site: Site, goal: Goal, range_: Range, *, starts: Sequence[datetime]
+) -> tuple[BaseOfRange, Sequence[SeenVisitors | None]]:
+    """Return both sides of a goal's rates by period: the base and the converting visitors. Three queries at most."""
+    base = find_base(site)
+    seen, converting = load_seen(site.pk, [base, visitors_of(goal)], range_.periods, starts=starts, now=range_.now)
+    return _describe_base(site, base, seen, range_, starts=starts), converting
+
+
+def _describe_base(
+    site: Site,
+    base: RateBase,
+    seen: Sequence[SeenVisitors | None],
+    range_: Range,
+    *,
+    starts: Sequence[datetime] = (),
+) -> BaseOfRange:
+    is_endless = seen[0] is None and is_too_many(site.pk, base, range_.periods[0], starts=starts)
     return BaseOfRange(name_base(site, base), seen, base.goal, TOO_MANY if is_endless else UNCOUNTED)
 
 

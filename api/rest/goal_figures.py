@@ -117,5 +117,5 @@ class FiguresOfGoal(APIView):
 def load_base(site: Site, query: Mapping[str, Any]) -> tuple[RateBase, SeenVisitors | None]:
     """Return the base of a site's rates and its visitors in the period of a query. Two queries at most."""
     base = find_base(site)
-    (counted,) = load_seen(site.pk, base, [(query["begin"], query["end"])], now=timezone.now())
+    ((counted,),) = load_seen(site.pk, [base], [(query["begin"], query["end"])], now=timezone.now())
     return base, counted

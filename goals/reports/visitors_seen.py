@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
@@ -20,25 +20,29 @@ class SeenVisitors:
     steps: Mapping[datetime, int] = field(default_factory=dict)
 
 
-def count_visitors_seen(
-    site_id: int,
-    periods: Sequence[tuple[datetime, datetime | None]],
-    *,
-    goal_ids: Sequence[int] | None = None,
-    starts: Sequence[datetime] = (),
-    most_read: int | None = None,
-) -> list[SeenVisitors | None]:
-    """Return the visitors who converted any of these goals of a site, of any goal without them, for each period.
+class SeenPeriod(NamedTuple):
+    """A period from a time until before another, which is None if it runs, and the goals that visitors converted."""
 
-    A period is from a time until before another, which is None if it runs. `starts` are the sorted begins of the steps
-    of all periods. One query. It reads every conversion of the periods, but no more than `most_read` of each, and
-    returns None for a period that has more. A million takes about a second.
+    begin: datetime
+    end: datetime | None
+    goal_ids: Sequence[int] | None = None  # None: any goal
+
+
+def count_visitors_seen(
+    site_id: int, periods: Sequence[SeenPeriod], *, starts: Sequence[datetime] = (), most_read: int | None = None
+) -> list[SeenVisitors | None]:
+    """Return the visitors of a site who converted in each period.
+
+    `starts` are the sorted begins of the steps of all periods. One query. It reads every conversion of the periods, but
+    no more than `most_read` of each, and returns None for a period that has more. A million takes about a second.
     """
     parameters: dict[str, Any] = {
         "site": site_id,
-        "goals": None if goal_ids is None else list(goal_ids),
-        "sinces": [begin for begin, _ in periods],
-        "untils": [end or datetime.max.replace(tzinfo=UTC) for _, end in periods],
+        "of_all": [period.goal_ids is None for period in periods],
+        "places": [place for place, period in enumerate(periods, start=1) for _ in period.goal_ids or ()],
+        "goals": [goal_id for period in periods for goal_id in period.goal_ids or ()],
+        "sinces": [period.begin for period in periods],
+        "untils": [period.end or datetime.max.replace(tzinfo=UTC) for period in periods],
         "starts": list(starts),
         "most": most_read,
     }

@@ -7,12 +7,13 @@ import pytest
 
 from goals import merging
 from goals.models import Conversion, Goal
-from goals.reports.visitors_seen import SeenVisitors, count_visitors_seen
+from goals.reports.visitors_seen import SeenPeriod, SeenVisitors, count_visitors_seen
 from tests.world import START, World
 
 HOUR = timedelta(hours=1)
 MIDNIGHT = START.replace(hour=0)
 PERIODS = ((MIDNIGHT - timedelta(days=2), MIDNIGHT), (START, START + HOUR), (MIDNIGHT, None), (START + 99 * HOUR, None))
+WHOLE = [SeenPeriod(*period) for period in PERIODS]
 STARTS = [MIDNIGHT + number * HOUR for number in range(-48, 48)]
 
 
@@ -36,19 +37,20 @@ def count_slowly(ids: list[int], begin: datetime, end: datetime | None) -> SeenV
 
 def test_visitors_seen__of_any_goal_or_of_some__equal_a_recount(world: World, goals: list[Goal]) -> None:
     ids = [goal.pk for goal in goals]
+    sides = [SeenPeriod(begin, end, chosen) for chosen in (None, ids[:1], ids) for begin, end in PERIODS]
 
-    for chosen in (None, ids[:1], ids):
-        found = count_visitors_seen(world.site.pk, PERIODS, goal_ids=chosen, starts=STARTS)
+    found = count_visitors_seen(world.site.pk, sides, starts=STARTS)
 
-        assert found == [count_slowly(chosen or ids, *period) for period in PERIODS]
+    assert found == [count_slowly(list(chosen or ids), begin, end) for begin, end, chosen in sides]
 
 
 def test_visitors_seen__of_more_conversions_than_may_be_read__are_none(world: World, goals: list[Goal]) -> None:
     whole, edge = PERIODS[0], (START, START + HOUR / 4)
     size = Conversion.objects.filter(goal__in=goals, occurred_at__gte=whole[0], occurred_at__lt=whole[1]).count()
 
-    (exact,) = count_visitors_seen(world.site.pk, [whole], most_read=size)
-    cut, short = count_visitors_seen(world.site.pk, [whole, edge], most_read=size - 1)
+    (exact,) = count_visitors_seen(world.site.pk, [SeenPeriod(*whole)], most_read=size)
+    periods = [SeenPeriod(*whole), SeenPeriod(*edge)]
+    cut, short = count_visitors_seen(world.site.pk, periods, most_read=size - 1)
 
     ids = [goal.pk for goal in goals]
     assert exact == SeenVisitors(count_slowly(ids, *whole).visitors)
@@ -56,12 +58,12 @@ def test_visitors_seen__of_more_conversions_than_may_be_read__are_none(world: Wo
 
 
 def test_visitors_seen__of_another_site__do_not_count(world: World, goals: list[Goal]) -> None:
-    assert count_visitors_seen(world.site.pk + 1, PERIODS) == [SeenVisitors()] * len(PERIODS)
+    assert count_visitors_seen(world.site.pk + 1, WHOLE) == [SeenVisitors()] * len(PERIODS)
 
 
 def test_visitors_seen__of_a_goal_merged_into_another__count_once(world: World, goals: list[Goal]) -> None:
-    before = count_visitors_seen(world.site.pk, PERIODS)
+    before = count_visitors_seen(world.site.pk, WHOLE)
 
     merging.merge(goals[0], goals[1])
 
-    assert count_visitors_seen(world.site.pk, PERIODS) == before
+    assert count_visitors_seen(world.site.pk, WHOLE) == before

@@ -36,7 +36,7 @@ def wanted(world: World, end: datetime | None, goal_ids: tuple[int, ...] | None 
 
 def look(world: World, end: datetime | None, *, after: timedelta = timedelta(0)) -> int | None:
     """Return the visitors that a request finds some time after now."""
-    (found,) = load_seen(world.site.pk, RateBase(), [(BEGIN, end)], now=datetime.now(UTC) + after)
+    ((found,),) = load_seen(world.site.pk, [RateBase()], [(BEGIN, end)], now=datetime.now(UTC) + after)
     for thread in threading.enumerate():
         if thread.name == rates.THREAD:
             thread.join(30)
@@ -69,7 +69,7 @@ def test_count__of_too_many_conversions__is_not_repeated(seen: World, monkeypatc
     assert look(seen, ENDED) is None
     assert is_too_many(seen.site.pk, RateBase(), (BEGIN, ENDED))
     with CaptureQueriesContext(connection) as queries:
-        assert load_seen(seen.site.pk, RateBase(), [(BEGIN, ENDED)], now=datetime.now(UTC)) == [None]
+        assert load_seen(seen.site.pk, [RateBase()], [(BEGIN, ENDED)], now=datetime.now(UTC)) == [[None]]
     assert not queries.captured_queries
     assert rates.THREAD not in {thread.name for thread in threading.enumerate()}
 
@@ -89,7 +89,8 @@ def test_count__of_merged_goals__is_found_in_any_order(seen: World) -> None:
     (view,) = Goal.objects.values_list("pk", flat=True)
     count_and_keep([wanted(seen, ENDED, goal_ids=(view, view + 1))])
 
-    (found,) = load_seen(seen.site.pk, RateBase(goal_ids=[view + 1, view]), [(BEGIN, ENDED)], now=datetime.now(UTC))
+    both = [RateBase(), RateBase(goal_ids=[view + 1, view])]
+    _, (found,) = load_seen(seen.site.pk, both, [(BEGIN, ENDED)], now=datetime.now(UTC))
 
     assert found == SeenVisitors(3)
 

@@ -9,13 +9,13 @@ from typing import Final
 
 import zones
 from api.insight.annotations import Mark, find_annotations
-from api.insight.rates import Rate, load_seen, visitors_of
+from api.insight.rates import Rate
 from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.change import Card, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
 from api.pages.ranges import Range
-from api.pages.rates import BaseOfRange, load_base, make_rate_card
+from api.pages.rates import BaseOfRange, load_base, load_sides, make_rate_card
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids
 from goals.reports.periods import load_periods
@@ -93,12 +93,11 @@ class GoalRates:
 
 
 def load_goal_rates(site: Site, goal: Goal, range_: Range, series: GoalSeries) -> GoalRates:
-    """Return the rates of a goal in the steps of a series. Four queries at most."""
+    """Return the rates of a goal in the steps of a series. Three queries at most."""
     starts = sorted({point.begin for point in (*series.points, *series.before)})
-    converting: Sequence[SeenVisitors | None] = ()
-    if starts:
-        converting = load_seen(site.pk, visitors_of(goal), range_.periods, starts=starts, now=range_.now)
-    return GoalRates(load_base(site, range_, compares=True, starts=starts), converting)
+    if not starts:
+        return GoalRates(load_base(site, range_), ())
+    return GoalRates(*load_sides(site, goal, range_, starts=starts))
 
 
 def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:

@@ -107,7 +107,8 @@ class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
         self.initial["base_goal_id"] = lambda: (goal := base().goal) and goal.pk
         choices = cast("forms.TypedChoiceField", self.fields["base_goal_id"])
         template = self.instance.goal_name_template  # a form that was sent may put a wrong one into the instance
-        choices.choices = lambda: list_base_goals(self.instance, base().goal, template=template)
+        # Once: the field and its widget ask for them.
+        choices.choices = lru_cache(lambda: list_base_goals(self.instance, base().goal, template=template))
 
     @property
     def parts(self) -> list[tuple[str, list[forms.BoundField]]]:
@@ -116,7 +117,8 @@ class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameter
 
 def list_base_goals(site: Site, base: Goal | None, *, template: str) -> list[tuple[int | str, str]]:
     """Return the goals to choose a base from: those with most conversions, and the one that is chosen."""
-    found = find_goals([site.pk], GoalFilter(), now=timezone.now(), order=BY_CONVERSIONS, limit=MOST_BASE_GOALS).goals
+    now = timezone.now()
+    found = find_goals([site.pk], GoalFilter(), now=now, order=BY_CONVERSIONS, limit=MOST_BASE_GOALS, with_=()).goals
     goals = {goal.pk: goal for goal in (*found, *([base] if base else []))}
     names = {pk: str(show_goal_name(goal, template=template)) for pk, goal in goals.items()}
     return [("", "None: all visitors seen"), *sorted(names.items(), key=lambda item: (item[1].casefold(), item[0]))]

@@ -29,7 +29,7 @@ from api.runtime.processes import claim
 from tests.bench.names import PERSONAS, PLANS, TAGS, NamedEvent, events
 
 if TYPE_CHECKING:
-    from api.models import Site
+    from api.models import Annotation, Site
     from goals.models import Goal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,7 +138,7 @@ def equip(site: "Site") -> list[int]:
     """Create the site's sources and return their ids: destination, server, browser and a disabled one."""
     from api.alerts import outbox
     from api.ingest import provisioning
-    from api.models import Alert, AlertDelivery, Annotation, DuplicateSources, Rule, Source
+    from api.models import Alert, AlertDelivery, DuplicateSources, Rule, Source
     from cohorts.models import CustomData
     from goals.flags.models import FeatureFlag
 
@@ -166,9 +166,15 @@ def equip(site: "Site") -> list[int]:
     )
     provisioning.create_credential([site], name="Reports")
     CustomData.objects.create(site=site, index=1, name="plan")
-    Annotation.objects.create(site=site, at=datetime.now(UTC) - timedelta(days=3), text="Release 2", who="ada")
+    annotate(site)
     FeatureFlag.objects.create(site=site, key="checkout", document={"featureKey": "checkout", "rules": []})
     return [destination.pk, server.pk, browser.pk, off.pk]
+
+
+def annotate(site: "Site") -> "Annotation":
+    from api.models import Annotation
+
+    return Annotation.objects.create(site=site, at=datetime.now(UTC) - timedelta(days=3), text="Release 2", who="ada")
 
 
 def make_goals(site: "Site", named: list[NamedEvent], *, waiting: int, now: datetime, cursor: Any) -> None:

@@ -24,7 +24,7 @@ def test_pages__of_a_full_site__make_few_queries_each(viewer: Viewer, world: Wor
         status, queries = viewer.get(look)
         if status not in look.allowed or len(queries) > look.most_queries:
             wrong.append((look.what, status, len(queries)))
-    assert wrong == []
+    assert wrong == [], "\n".join(map(str, wrong))
 
 
 def test_looks__name_every_page_that_can_be_looked_at(viewer: Viewer, world: World) -> None:

@@ -32,7 +32,9 @@ from api.http.endpoint import (
     internal_error,
     respond,
 )
+from api.http.stopping import call_at_stop
 from api.ingest import pixel, sdk_events, segmentio, tracking
+from api.pages import live
 from api.remote_data import configuration, map_reads, map_writes, ofrep, stream, token, visitor_reads
 
 log = structlog.get_logger(__name__)
@@ -95,7 +97,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         return
     answer = await serve(endpoint, request)
     if isinstance(answer, stream.StreamResponse):
-        await stream.run(answer.stream, allow_any_origin(answer), receive, send)
+        await stream.run(answer, allow_any_origin(answer), receive, send)
         return
     await respond(allow_any_origin(answer) if endpoint.is_open else answer, send)
 
@@ -122,7 +124,14 @@ async def serve(endpoint: Endpoint, request: Request) -> Response:
 
 
 async def serve_lifespan(receive: Receive, send: Send) -> None:
-    """Tell the server that nothing has to be started or stopped."""
+    """Tell the server that nothing has to be started or stopped. At a signal to stop, end the streams."""
+    call_at_stop(end_streams)
     while (event := (await receive())["type"]) != "lifespan.shutdown":
         await send({"type": f"{event}.complete"})
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def end_streams() -> None:
+    """End all streams of this process, because the server waits for them. Their clients open new ones."""
+    stream.streams().end()
+    live.streams().end()

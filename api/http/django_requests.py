@@ -19,7 +19,7 @@ from django.core import signals
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.db import close_old_connections
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
@@ -80,6 +80,14 @@ class Handler(BaseHandler):
         return response
 
 
+class LoopResponse(HttpResponse):
+    """A response of a view that the event loop goes on with, when the view has left its thread."""
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the whole response. Raises Refusal before it has begun."""
+        raise NotImplementedError
+
+
 HANDLER: Final = Handler()
 
 
@@ -91,11 +99,10 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         reader = BodyReader(receive)
         most = SIGN_IN_BYTES if room is SIGN_INS else BODY_BYTES
         body = await read_form(reader, most=most, address=Request(scope, receive).address)
-        async with room.limit.place():
-            response = await asyncio.get_running_loop().run_in_executor(
-                room.threads, HANDLER.answer, make_readable(scope), body
-            )
-        if isinstance(response, StreamingHttpResponse):
+        response = await ask(scope, body, room)
+        if isinstance(response, LoopResponse):
+            await response.run(scope, receive, send)
+        elif isinstance(response, StreamingHttpResponse):
             thread = ThreadPoolExecutor(1, "export")
             try:
                 async with EXPORT_LIMIT.place():
@@ -115,13 +122,25 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(make_error_response(scope, internal_error()), send)
 
 
+async def ask(scope: Scope, body: bytes = b"", room: Room = PAGES) -> HttpResponseBase:
+    """Return Django's response to a request. Raises LimitReachedError."""
+    async with room.limit.place():
+        return await asyncio.get_running_loop().run_in_executor(
+            room.threads, HANDLER.answer, make_readable(scope), body
+        )
+
+
 async def send_head(response: HttpResponseBase, send: Send) -> None:
     """Send status and headers of a response of Django."""
+    await send({"type": "http.response.start", "status": response.status_code, "headers": list_headers(response)})
+
+
+def list_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response of Django as ASGI sends them."""
     headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-    headers += [
+    return headers + [
         (b"set-cookie", cookie.output(header="").strip().encode("ascii")) for cookie in response.cookies.values()
     ]
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
 
 
 async def send_export(

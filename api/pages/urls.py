@@ -7,7 +7,7 @@ from django.urls import path
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 
-from api.pages import guide, home, search, undoing
+from api.pages import guide, home, live, search, undoing
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, failures, reconciliation, tester, why_not
 from api.pages.goals import (
@@ -45,6 +45,7 @@ app_name = "pages"
 urlpatterns = [
     path("<slug:sitecode>/", home.home, name="home"),
     path("<slug:sitecode>/search/", search.search, name="search"),
+    path("<slug:sitecode>/changes/", live.watch_changes, name="changes"),
     path("<slug:sitecode>/undo/", undoing.undo, name="undo"),
     path("<slug:sitecode>/goals/", goal_list.list_goals, name="goals"),
     path("<slug:sitecode>/goals/change/", changes.ask_to_change, name="goals-change"),

@@ -287,6 +287,7 @@ def events(look: Any, facts: Facts) -> Iterator[Look]:
     yield look("events", what="by messageId", message_id=f"m-{middle}")
     since, until = newest.received_at - timedelta(days=4), newest.received_at - timedelta(days=3)
     yield look("events", what="of a day", since=f"{since:%Y-%m-%dT%H:%M}", until=f"{until:%Y-%m-%dT%H:%M}")
+    yield look("changes", most=50)
     yield look("events-rows", what="idle", most=50, after=newest.pk)
     yield look("events-rows", what="100 new", most=50, after=newest.pk - 100)
     yield look("events-rows", what="filtered, idle", most=50, after=newest.pk, text="Clicked", source=facts.sources[1])

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
@@ -11,6 +10,7 @@ from api.models import Message
 from tests.browser.admin import Desk, at_desk
 from tests.browser.chromium import needs_browser
 from tests.contract.server import Shop
+from tests.support.page_events import send
 
 WATCH_SHIFTS = """
 window.shifts = [];
@@ -26,13 +26,6 @@ pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
 def desk(shop: Shop, browser: Browser) -> Iterator[Desk]:
     with at_desk(browser, shop, role="editor") as desk:
         yield desk
-
-
-def send(shop: Shop, name: str) -> None:
-    """As an SDK does, with the write key."""
-    event = {"event": name, "userId": "user-1", "properties": {"kameleoonVisitorCode": "visitor-1"}}
-    answer = httpx.post(f"{shop.server.url}/v1/track", json=event, auth=(shop.write_key, ""), timeout=30)
-    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.promise("B-04", "B-05", "K-42", "N-04")

@@ -14,8 +14,11 @@ from tests.contract.tls_front import DOMAIN, Front, running_front
 
 @pytest.fixture(scope="session")
 def server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run the web server during the whole session."""
-    with running_server(tmp_path_factory.mktemp("server")) as server:
+    """Run the web server during the whole session. Its pages answer behind a proxy, too."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # only for its start
+            patch.setenv("GOALPOST_ALLOWED_HOSTS", f"localhost,127.0.0.1,api.{DOMAIN}")
+            server = stack.enter_context(running_server(tmp_path_factory.mktemp("server")))
         yield server
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
+from api.models import Site
 from api.runtime.embedded import free_port
 from api.runtime.processes import start, stop
 from tests.contract.server import Server, Shop
 from tests.support.caddy import CADDY
+from tests.support.pages import browser_of, cookie_of
 
 pytestmark = pytest.mark.xdist_group("caddy")  # one Caddy
 
@@ -127,6 +129,19 @@ def test_caddy__admin__answers_under_its_own_name_only(transactional_db: None, p
     assert proxy.request("data", "GET", "/admin/login/").status_code == 404
     assert proxy.request("integrations", "GET", "/admin").status_code == 404
     assert proxy.request("api", "GET", "/health/live").headers["strict-transport-security"]
+
+
+def test_caddy__stream_of_a_page__passes_each_event_on_at_once(proxy: Proxy, shop: Shop) -> None:
+    host = f"api.{DOMAIN}"
+    headers = {"host": host, "cookie": cookie_of(browser_of(Site.objects.get(), "viewer")), "accept-encoding": "gzip"}
+    url = f"https://127.0.0.1:{proxy.port}/admin/s/{shop.sitecode}/changes/"
+    with proxy.client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as answer:
+        assert answer.status_code == 200
+        assert "content-encoding" not in answer.headers
+        lines = (line for line in answer.iter_lines() if line)
+        assert next(lines) == "data: changed"
+        proxy.request("integrations", "POST", "/segmentio", json=shop.event("track"), headers=shop.headers)
+        assert next(lines) == "data: changed"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

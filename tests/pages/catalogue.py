@@ -69,6 +69,7 @@ KINDS_OF_CONDITIONS: Final = [
 ]
 PAGES: Final[dict[str, Page]] = {
     "home": Page(),
+    "changes": Page(is_page=False),
     "undo": Page(None, VIEWER, form={"kept": "none"}, is_logged=False),
     "search": Page(queries=[{"q": "goal"}, {"q": "ada"}]),
     "goals": Page(queries=[{"sort": sort, "after": "5", "id": "5"} for sort in ("-revenue.EUR", "created")]),

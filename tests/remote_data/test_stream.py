@@ -143,4 +143,4 @@ def test_streams__of_one_address__leave_room_for_others(world: World, monkeypatc
             assert (statuses(again), statuses(other)) == ([503], [200])
     with opened() as later:
         assert statuses(later) == [200]
-    assert not stream.streams().by_address
+    assert not stream.streams().by_share

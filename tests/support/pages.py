@@ -22,6 +22,11 @@ def browser_of(site: Site, role: str) -> Client:
     return client
 
 
+def cookie_of(person: Client) -> str:
+    """Return the header by which a browser shows that it is signed in."""
+    return "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.cookies.values())
+
+
 def address(page: str) -> str:
     return f"/admin/s/1q2w3e4r5t/{page}"
 

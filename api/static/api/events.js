@@ -1,4 +1,4 @@
-// Fills the list of events: asks once a second for new ones and for the current state of those that are queued.
+// Fills the list of events: asks for new ones, and for the current state of those that are queued, when live.js says so.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
@@ -61,21 +61,21 @@ addEventListener("DOMContentLoaded", () => {
   };
 
   const turn = async () => {
-    if (!isPaused && !document.hidden) {
-      try {
-        await look();
-        if (news.dataset.trouble) {
-          news.textContent = "Live";
-          delete news.dataset.trouble;
-        }
-      } catch {
-        if (!isPaused) {
-          news.textContent = "The server does not answer, or you are signed out. Reconnecting…";
-          news.dataset.trouble = "yes";
-        }
+    if (isPaused) return false;
+    try {
+      await look();
+      if (news.dataset.trouble) {
+        news.textContent = "Live";
+        delete news.dataset.trouble;
       }
+      return true;
+    } catch {
+      if (!isPaused) {
+        news.textContent = "The server does not answer, or you are signed out. Reconnecting…";
+        news.dataset.trouble = "yes";
+      }
+      return false;
     }
-    setTimeout(turn, 1000);
   };
 
   pause.addEventListener("click", () => {
@@ -85,5 +85,5 @@ addEventListener("DOMContentLoaded", () => {
     news.textContent = isPaused ? "Paused" : "Live";
   });
   news.textContent = "Live";
-  turn();
+  live.follow(turn, { every: 1, least: 1 });
 });

@@ -1,4 +1,4 @@
-// Turns <p data-first-event="address of the counts"> green at the first event of a source; asks every two seconds.
+// Turns <p data-first-event="address of the counts"> green at the first event of a source; asks when live.js says so.
 // Until then <div data-refused> says which keys were refused. <p data-trace> leads to the event, and steps get their ticks.
 "use strict";
 
@@ -14,6 +14,7 @@ addEventListener("DOMContentLoaded", () => {
     });
     box.replaceChildren(...notes);
   };
+  let stop;
   const look = async () => {
     try {
       const response = await fetch(place.dataset.firstEvent, { headers: { accept: "application/json" } });
@@ -27,6 +28,7 @@ addEventListener("DOMContentLoaded", () => {
       if (taken > 0) {
         place.className = "gp-note gp-good";
         for (const step of document.querySelectorAll("[data-after-event]")) step.classList.add("gp-done");
+        stop();
         place.textContent = `✓ First event received: ${taken.toLocaleString("en")} so far.`;
         return;
       }
@@ -35,9 +37,8 @@ addEventListener("DOMContentLoaded", () => {
         place.textContent = `All ${received.toLocaleString("en")} events were rejected. The events page says why.`;
       }
     } catch {
-      // the next request may succeed
+      return false; // the next request may succeed
     }
-    setTimeout(look, 2000);
   };
-  if (place && !place.classList.contains("gp-good")) look();
+  if (place && !place.classList.contains("gp-good")) stop = live.follow(look, { every: 2, least: 1 });
 });

@@ -1,0 +1,58 @@
+"""The mark of a site differs after each thing that pages show, and after nothing of another site."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from api.ingest.provisioning import create_site, create_source
+from api.insight.site_mark import read_marks
+from api.models import Alert, Message, RefusedKey, SourceCount
+from tests.world import World
+
+NOW = datetime.now(UTC)
+
+
+def receive(world: World) -> None:
+    world.post(world.event())
+
+
+def fail(world: World) -> None:
+    Message.objects.update(status="failed", reason="digest_failed")
+
+
+def defer(world: World) -> None:
+    Message.objects.update(status="deferred", waiting_for="Buy")
+
+
+def count(world: World) -> None:
+    source = create_source(world.site, name="App", kind="server")
+    SourceCount.objects.create(
+        site=world.site, source=source, hour=NOW, received=1, duplicates=0, rejected=1, last_received_at=NOW
+    )
+
+
+def refuse(world: World) -> None:
+    RefusedKey.objects.create(site=world.site, slot=NOW, reason="write_key", count=1, last_at=NOW)
+
+
+def refuse_unknown(world: World) -> None:
+    RefusedKey.objects.create(site=None, slot=NOW, reason="write_key", count=1, last_at=NOW)
+
+
+def fire(world: World) -> None:
+    Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5, firing_since=NOW)
+
+
+@pytest.mark.parametrize("happen", [receive, World.digest, fail, defer, count, refuse, refuse_unknown, fire])
+def test_mark__after_something_happened__is_another(world: World, happen: Callable[[World], None]) -> None:
+    world.post(world.event())
+    other = create_site(name="Other", sitecode="5t4r3e2w1q")
+    ids = [world.site.pk, other.pk]
+    before, again = read_marks(ids), read_marks(ids)
+    happen(world)
+    after = read_marks(ids)
+
+    assert before == again
+    assert after[world.site.pk] != before[world.site.pk]
+    assert (after[other.pk] == before[other.pk]) is (happen is not refuse_unknown)

@@ -76,28 +76,38 @@ def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datet
     return [max(0, window.limit - count) for window, count in zip(limits, created, strict=True)]
 
 
-def find_next_place(site_id: int, limits: tuple[Window, ...], *, now: datetime) -> datetime | None:
-    """Return when the next goal may be created, None if that is now. One query.
+def find_places(site_id: int, limits: tuple[Window, ...], count: int, *, now: datetime) -> list[datetime]:
+    """Return when each of the next `count` goals may be created, `now` at the earliest. One query.
 
-    A full window has room again when the oldest of its newest `limit` creations leaves it.
+    A full window has room again when the oldest of its newest `limit` creations leaves it, so that of each window the
+    `count` creations that leave it first are read. The goals to come fill the windows, too.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT max(created_at + l.span) FROM unnest(%(limits)s::bigint[], %(spans)s::interval[]) AS l (most, span)
-              JOIN LATERAL (
-                SELECT created_at FROM goals_goalcreation WHERE site_id = %(site)s
-                 ORDER BY created_at DESC OFFSET l.most - 1 LIMIT 1
-              ) AS last ON true
+            SELECT ARRAY(
+                     SELECT created_at + l.span FROM goals_goalcreation WHERE site_id = %(site)s
+                      ORDER BY created_at DESC OFFSET greatest(l.most - %(count)s, 0) LIMIT least(l.most, %(count)s))
+              FROM unnest(%(limits)s::bigint[], %(spans)s::interval[]) WITH ORDINALITY AS l (most, span, place)
+             ORDER BY place
             """,
             {
                 "site": site_id,
+                "count": count,
                 "limits": [window.limit for window in limits],
                 "spans": [window.span for window in limits],
             },
         )
-        opens_at: datetime | None = cursor.fetchone()[0]
-    return opens_at if opens_at and opens_at > now else None
+        leaving = [found[::-1] for (found,) in cursor.fetchall()]
+    rooms = [
+        [now] * (min(window.limit, count) - len(found)) + found for window, found in zip(limits, leaving, strict=True)
+    ]
+    places: list[datetime] = []
+    for number in range(count):
+        places.append(max(now, *(room[number] for room in rooms)))
+        for window, room in zip(limits, rooms, strict=True):
+            room.append(places[-1] + window.span)
+    return places
 
 
 def find_peak(times: Iterable[datetime], span: timedelta) -> tuple[int, datetime | None]:

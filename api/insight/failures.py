@@ -146,8 +146,8 @@ class WaitingNames:
     names: Sequence[tuple[str, int]]  # with the most events first, MOST_WAITING at most
     all_names: int
     patterns: Sequence[NamePattern]  # of the PATTERN_LOOK names with the most events
-    opens_at: datetime | None  # when the next place opens; None if there are places
-    done_at: datetime  # at the earliest
+    opens_at: datetime | None  # when the next goal may be created; None if that is now
+    done_at: datetime  # when the last one of these may be
 
 
 MOST_WAITING: Final = 10
@@ -170,15 +170,14 @@ def find_waiting_names(site: Site, *, now: datetime) -> WaitingNames | None:
     if not rows:
         return None
     windows = quota.build_windows(per_10_seconds=site.goals_per_10_seconds, per_hour=site.goals_per_hour)
-    opens_at = quota.find_next_place(site.pk, windows, now=now)
+    places = quota.find_places(site.pk, windows, len(rows), now=now)
     split = [(name, split_name(name, template=site.goal_name_template)) for name, _, _ in rows[:PATTERN_LOOK]]
-    hours = (len(rows) - 1) // site.goals_per_hour
     return WaitingNames(
         events=sum(count for _, count, _ in rows),
         oldest_at=min(at for _, _, at in rows),
         names=[(name, count) for name, count, _ in rows[:MOST_WAITING]],
         all_names=len(rows),
         patterns=find_name_patterns(event for name, event in split if event[1] != name),
-        opens_at=opens_at,
-        done_at=(opens_at or now) + timedelta(hours=hours),
+        opens_at=places[0] if places[0] > now else None,
+        done_at=places[-1],
     )

@@ -339,3 +339,16 @@ def test_queue__of_1150_names__costs_known_goals_and_other_sites_nothing(
     assert count_statements() == before
     assert Goal.objects.get(site=world.site, name="SegmentIO track – Known").conversions.count() == 300
     assert Goal.objects.get(site=other, name="SegmentIO track – Known").conversions.count() == 3
+
+
+def test_places__of_two_windows__open_when_both_have_room(world: World) -> None:
+    windows = quota.build_windows(per_10_seconds=2, per_hour=5)
+    for seconds in (3_599, 8, 4, 0):
+        quota.consume(world.site.pk, 1, now=START - timedelta(seconds=seconds))
+
+    places = quota.find_places(world.site.pk, windows, 6, now=START)
+
+    assert [(place - START).total_seconds() for place in places] == [6, 10, 3_592, 3_596, 3_602, 3_606]
+    assert quota.find_places(world.site.pk, windows, 1, now=START + timedelta(seconds=7)) == [
+        START + timedelta(seconds=7)
+    ]

@@ -106,7 +106,7 @@ def test_failed__more_than_are_read__says_of_how_many_the_names_are(
     (row,) = viewer.get(FAILED).context["rows"]
 
     assert (row.found.count, [each.name for each, _ in row.names]) == (8, ["B", "A"])
-    assert "Of the latest 2." in look(viewer, FAILED)
+    assert "From the latest 2 of 8 events." in look(viewer, FAILED)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,13 @@ def test_failed__leads_to_the_next_step(enter: Enter, site: Site, reason: str, w
     assert f'href="{row.step[1]}"' in look(enter(who), FAILED)
 
 
-def test_waiting__while_the_limit_is_reached__says_when_it_opens(viewer: Client, world: World, site: Site) -> None:
-    world.change_site(goals_per_10_seconds=1_000, goals_per_hour=2)
-    created = timezone.now() - timedelta(minutes=50)
-    GoalCreation.objects.bulk_create(GoalCreation(site=site, created_at=created) for _ in range(2))
+def test_waiting__while_the_limit_is_reached__says_when_each_place_opens(
+    viewer: Client, world: World, site: Site
+) -> None:
+    world.change_site(goals_per_10_seconds=1_000, goals_per_hour=3)
+    now = timezone.now()
+    ages = [timedelta(minutes=minutes) for minutes in (59, 50, 30, 20)]  # the first one has left the window
+    GoalCreation.objects.bulk_create(GoalCreation(site=site, created_at=now - age) for age in ages)
     for name in ("A", "A", "B", "C"):
         store(site, status="deferred", reason="goal_quota", waiting_for=f"SegmentIO track – {name}")
 
@@ -139,10 +142,10 @@ def test_waiting__while_the_limit_is_reached__says_when_it_opens(viewer: Client,
     page = look(viewer, FAILED)
 
     assert (waiting.events, waiting.all_names, waiting.names[0]) == (4, 3, ("SegmentIO track – A", 2))
-    assert waiting.opens_at == created + timedelta(hours=1)
-    assert waiting.done_at == created + timedelta(hours=2)
-    assert "The next place opens" in page
-    assert "at 2 an hour" in page
+    assert waiting.opens_at == now + timedelta(minutes=10)
+    assert waiting.done_at == now + timedelta(minutes=40)
+    assert "Next goal at" in page
+    assert "(limit: 1,000 in 10 seconds, 3 an hour)" in page
 
 
 @pytest.mark.parametrize("who", ["owner", "editor"])
@@ -155,13 +158,13 @@ def test_waiting__of_names_with_ids__leads_owners_to_the_rule_that_combines_them
 
     page = look(enter(who), FAILED)
 
-    words = "<bdi>Viewed order {n}</bdi>: make one goal of 3 names"
+    words = "<span>Make one goal of 3 names like <bdi>Viewed order {n}</bdi></span>"
     assert (words in page) is (who == "owner")
     assert "Paid {n}" not in page
     link = "settings/rules/new/?name=One+goal+for+Viewed+order+%7Bn%7D&event_type=track&action=pattern_goal"
     assert (f"{link}&argument=Viewed+order+%7Bn%7D" in page) is (who == "owner")
     Rule.objects.create(site=site, action="pattern_goal", argument="Viewed order {n}")
-    assert "make one goal of" not in look(enter(who), FAILED)
+    assert "Make one goal of" not in look(enter(who), FAILED)
 
 
 def test_failed__for_which_the_queue_had_no_place__leads_to_the_rule_that_combines_their_names(
@@ -174,14 +177,14 @@ def test_failed__for_which_the_queue_had_no_place__leads_to_the_rule_that_combin
 
     page = look(enter("owner"), FAILED)
 
-    assert page.count("<bdi>Viewed order {n}</bdi>: make one goal of 2 names") == 1
+    assert page.count("Make one goal of 2 names like <bdi>Viewed order {n}</bdi>") == 1
 
 
 def test_waiting__with_free_places__says_so(viewer: Client, site: Site) -> None:
     store(site, status="deferred", reason="goal_quota", waiting_for="SegmentIO track – A")
 
     assert viewer.get(FAILED).context["waiting"].opens_at is None
-    assert "Places are free" in look(viewer, FAILED)
+    assert "Next goal: at once; the last about" in look(viewer, FAILED)
 
 
 def test_retry__in_vain__has_no_button_but_the_reason(editor: Client, site: Site) -> None:

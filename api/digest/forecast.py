@@ -79,6 +79,11 @@ class Forecast:
     profiles_changed: int
     profiles: list[ProfileForecast]  # the first few of them
 
+    @property
+    def changed_goals(self) -> list[GoalForecast]:
+        """The goals whose conversions change."""
+        return [goal for goal in self.goals if goal.conversions_now != goal.conversions_then]
+
 
 def forecast_rules(site: Site, rules: DraftRules, *, last: int = 1_000, only: int | None = None) -> Forecast:
     """Return what a site's last messages, or the one with the id `only`, would do under these rules.

@@ -69,6 +69,22 @@ def test_preview__of_a_whole_sentence__has_its_forecast(owner: Client, world: Wo
     assert "Conversions 2 → 2, new goals 0 → 1" in response.content.decode()
 
 
+def test_forecast__of_some_goals__lists_those_that_change_and_an_amount_a_line(owner: Client, world: World) -> None:
+    for name, currency in (("Viewed order 1001", "EUR"), ("Buy", "USD")):
+        world.send(world.event(event=name, properties={"revenue": 5, "currency": currency}))
+
+    response = preview(owner, action="pattern_goal", argument="Viewed order {n}")
+    page = response.content.decode()
+
+    assert page.count("EUR 5.00<br>USD 5.00") == 2
+    assert '<td>Profiles changed</td><td class="gp-number">0</td><td class="gp-number">0</td>' in page
+    assert {goal.name for goal in response.context["forecast"].changed_goals} == {
+        "SegmentIO track – Viewed order 1001",
+        "SegmentIO track – Viewed order {n}",
+    }
+    assert 'title="SegmentIO track – Buy"' not in page
+
+
 def test_address__of_a_new_rule__fills_the_form_in_with_its_forecast(owner: Client, world: World) -> None:
     world.send(world.event(event="Viewed order 1001"))
     draft = {"name": "Orders", "event_type": "track", "action": "pattern_goal", "argument": "Viewed order {n}"}

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from django.http import HttpRequest, HttpResponseBase
@@ -13,17 +14,17 @@ from api.insight import site_status
 from api.insight.delivery import Lag, measure_lag
 from api.insight.site_status import InboxState, QuotaHeadroom, SourceState
 from api.models import Role, Site
-from api.models.site_days import day_of
 from api.pages.access import may, show, site_page
 from api.pages.attention import list_needs
 from api.pages.change import Card, FigureChange, compare, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
-from api.pages.ranges import Range, make_control, read_range
+from api.pages.goals.figures import draw_steps, label_before, place_side_by_side
+from api.pages.ranges import Period, Range, make_control, read_range
 from api.templatetags.figures import in_currency
 from goals.models import Goal
-from goals.reports.site_periods import GoalMovement, SitePeriods, SiteTotal, load_site_periods
+from goals.reports.series import SeriesStep
+from goals.reports.site_periods import MOST_READ, GoalMovement, SitePeriods, SiteTotal, Stretch, load_site_periods
 
-LINE_DAYS: Final = 28
 HOURS: Final = timedelta(hours=24)
 LITTLE: Final = 0.2  # of the new-goal limit
 
@@ -58,8 +59,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
     range_ = read_range(request, site, now=now)
     sources, came = site_status.received_by_source(site, now=now)
     inbox = site_status.count_inbox(site)
-    line_since = day_of(site, now) - timedelta(days=LINE_DAYS - 1)
-    seen = load_site_periods(site.pk, range_.periods, line_since=line_since, zone=site.time_zone)
+    seen = load_periods(site, range_)
     goal_ids = [each.goal_id for each in (*seen.top, *seen.movers)]
     problems = site_status.find_problems(site, now=now, goal_ids=goal_ids)
     rooms = site_status.measure_headroom(site, now=now)
@@ -70,7 +70,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         range=range_,
         control=make_control(range_, request.GET),
         cards=[] if range_.trouble else make_cards(site, seen),
-        chart=draw_line(seen.days, line_since),
+        chart=None if range_.trouble else draw_line(site, seen, range_),
         top=list_goals(seen.top, problems.goals, range_),
         movers=list_goals(seen.movers, problems.goals, range_),
         delivery=make_delivery(site, sources, came, inbox, now=now),
@@ -107,18 +107,41 @@ def find_currency(site: Site, totals: Sequence[SiteTotal]) -> str:
     return site.default_currency if site.default_currency in found else next(iter(found), "")
 
 
-def draw_line(days: Mapping[date, int], since: date) -> Chart:
-    """Return a chart of the conversions of 28 days, the last one today. Pure."""
-    shown = [since + timedelta(days=number) for number in range(LINE_DAYS)]
-    return Chart(
-        [str(day) for day in shown],
-        [Series("Conversions", [days.get(day, 0) for day in shown])],
-        unit="Day",
-        type="line",
-        ticks=[f"{day.day} {day:%b}" for day in shown],
-        titles=[f"{day:%A}, {day.day} {day:%B %Y}" for day in shown],
-        is_running=True,
+def load_periods(site: Site, range_: Range) -> SitePeriods:
+    """Return the figures of a site in a range and in the compared one. One query."""
+    return load_site_periods(
+        site.pk,
+        range_.periods,
+        line=[stretch_of(range_.period), *([stretch_of(range_.compared)] if range_.compared else ())],
+        by_hour=range_.step == SeriesStep.HOUR,
+        zone=site.time_zone,
     )
+
+
+def stretch_of(period: Period) -> Stretch:
+    """Return the days and hours of a period, also those of its running day that are to come. Pure."""
+    return Stretch(period.first, period.last, period.begin, period.whole_end)
+
+
+def draw_line(site: Site, seen: SitePeriods, range_: Range) -> Chart | None:
+    """Return a chart of the conversions in a range, with the ones before. None if it has too many points. Pure.
+
+    The chart is by day where the conversions are too many to read their hours.
+    """
+    step = range_.step
+    if step == SeriesStep.HOUR and any(total.conversions > MOST_READ for total in seen.totals):
+        step = SeriesStep.DAY
+    load = partial(seen.list_points, step=step, zone=site.time_zone, first_weekday=site.first_weekday)
+    try:
+        points = load(stretch_of(range_.period)._replace(until=range_.end))
+        before = load(stretch_of(range_.compared)) if range_.compared else ()
+    except ValueError:
+        return None
+    series = [Series("Conversions", [point.conversions for point in points])]
+    if range_.compared:
+        before = place_side_by_side(points, before, range_.compared).before
+        series.append(Series(label_before(range_), [point.conversions for point in before], role="before"))
+    return draw_steps(site, points, range_, series, step=step)
 
 
 def list_goals(changes: Sequence[GoalMovement], goals: Mapping[int, Goal], range_: Range) -> list[GoalLine]:

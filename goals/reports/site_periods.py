@@ -1,5 +1,6 @@
 """Figures of all goals of a site together, in one period or in two side by side."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -8,7 +9,9 @@ from typing import Any, Final, NamedTuple
 from django.db import connection
 
 from goals.reports.figures import Revenue, parse_revenue
+from goals.reports.series import SeriesPoint, SeriesStep, list_step_starts
 from goals.sql import read_query
+from zones import find_zone, first_of_week, start_of
 
 MOST_READ: Final = 100_000  # conversions of a period whose visitors are counted: some 100 ms
 TOP: Final = 5
@@ -36,15 +39,43 @@ class GoalMovement:
     before: int
 
 
+class Stretch(NamedTuple):
+    """Whole days of which a curve has the conversions, or the hours from `since` until before `until`."""
+
+    first_day: date
+    last_day: date
+    since: datetime
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class SitePeriods:
     """Totals of the periods, in their order, with what belongs to the first."""
 
     totals: Sequence[SiteTotal]
-    days: Mapping[date, int]  # conversions of each day that has any
+    days: Mapping[date, int]  # conversions of each day of the stretches that has any
+    hours: Mapping[datetime, int]  # those of hours, empty if they were not asked for
     top: Sequence[GoalMovement]  # the largest goals
     movers: Sequence[GoalMovement]  # others that changed most
     goals_of_other_zones: int  # with kept days of other zones than the one asked for
+
+    def list_points(
+        self, stretch: Stretch, step: SeriesStep, *, zone: str, first_weekday: int = 0
+    ) -> list[SeriesPoint]:
+        """Return the curve of a stretch in this step, also where it has no conversions. Pure.
+
+        Weeks count no day outside of the stretch. Raises ValueError for more than MOST_POINTS.
+        """
+        place = find_zone(zone)
+        starts = list_step_starts(stretch.since, stretch.until, step, zone=place, first_weekday=first_weekday)
+        counts: Mapping[datetime, int] = self.hours
+        if step != SeriesStep.HOUR:
+            counts = Counter[datetime]()
+            for day, conversions in self.days.items():
+                if stretch.first_day <= day <= stretch.last_day:
+                    first = first_of_week(day, first_weekday) if step == SeriesStep.WEEK else day
+                    counts[start_of(first, place)] += conversions
+        return [SeriesPoint(start, counts.get(start, 0)) for start in starts]
 
 
 class SitePeriodsRow(NamedTuple):
@@ -54,6 +85,7 @@ class SitePeriodsRow(NamedTuple):
     period: int | None
     visitors: int | None
     day: date | None
+    hour: datetime | None
     key: int | None
     conversions: int  # of the kind `other zone`: goals
     before: int | None
@@ -64,21 +96,27 @@ def load_site_periods(
     site_id: int,
     periods: Sequence[tuple[datetime, datetime | None]],
     *,
-    line_since: date,
+    line: Sequence[Stretch],
+    by_hour: bool = False,
     zone: str,
 ) -> SitePeriods:
-    """Return a site's conversions in one or two periods, and by day since `line_since`.
+    """Return a site's conversions in one or two periods, and by day in the stretches of a line.
 
     A period is from a time until before another, which is None if it runs. A merged goal counts for its target. Goals
     whose days are kept in another zone than `zone` are counted. One query: it reads the kept days of all goals, and the
-    conversions of what is no whole day. Visitors of up to MOST_READ conversions are counted from these.
+    conversions of what is no whole day. Visitors of up to MOST_READ conversions are counted from these, and so are the
+    hours of the stretches if `by_hour`; with more in a period there are none.
     """
     parameters: dict[str, Any] = {
         "site": site_id,
         "sinces": [begin for begin, _ in periods],
         "untils": [end or NO_END for _, end in periods],
         "no_end": NO_END,
-        "line_since": line_since,
+        "first_days": [stretch.first_day for stretch in line],
+        "last_days": [stretch.last_day for stretch in line],
+        "line_sinces": [stretch.since for stretch in line],
+        "line_untils": [stretch.until for stretch in line],
+        "by_hour": by_hour,
         "zone": zone,
         "most_read": MOST_READ,
         "top": TOP,
@@ -95,6 +133,7 @@ def load_site_periods(
     return SitePeriods(
         [SiteTotal(row.conversions, row.visitors, parse_revenue(row.revenue)) for row in totals],
         {row.day: row.conversions for row in rows if row.day is not None},
+        {row.hour: row.conversions for row in rows if row.hour is not None},
         list_movements("top"),
         list_movements("mover"),
         next(row.conversions for row in rows if row.kind == "other zone"),

@@ -1,13 +1,17 @@
--- Totals of a site in one or two periods, its conversions by day, its largest goals and those that changed most.
+-- Totals of a site in one or two periods, its conversions by day or hour, its largest goals and those that changed most.
 --
--- kind (period, day, top, mover, other zone), period, visitors, day, id of the goal, conversions, conversions before,
--- revenue
+-- kind (period, day, hour, top, mover, other zone), period, visitors, day, hour, id of the goal, conversions,
+-- conversions before, revenue
 WITH goal AS MATERIALIZED (
     SELECT id, coalesce(counts_for_id, id) AS key, day_zone AS zone
       FROM goals_goal WHERE site_id = :site AND deleted_at IS NULL
 ), asked AS MATERIALIZED (
     SELECT number, since, until
       FROM unnest(:sinces::timestamptz[], :untils::timestamptz[]) WITH ORDINALITY AS asked (since, until, number)
+), line AS (
+    SELECT number, first_day, last_day, since, until
+      FROM unnest(:first_days::date[], :last_days::date[], :line_sinces::timestamptz[], :line_untils::timestamptz[])
+           WITH ORDINALITY AS line (first_day, last_day, since, until, number)
 ), period AS MATERIALIZED (  -- with the whole days of each zone; it is within one day if day_after is before first_day
     SELECT asked.number, asked.since, asked.until, zone.name AS zone, day.first_day, day.day_after
       FROM asked CROSS JOIN (SELECT DISTINCT zone FROM goal) AS zone (name),
@@ -96,21 +100,31 @@ SELECT 'period' AS kind, number AS period,
                     WHERE site_id = :site AND goal_id = goal.id
                           AND occurred_at >= total.since AND occurred_at < total.until
                    OFFSET 0) AS c ON true) AS visitor) END AS visitors,
-       NULL::date AS day, NULL::bigint AS key, conversions::bigint, NULL::bigint AS before,
+       NULL::date AS day, NULL::timestamptz AS hour, NULL::bigint AS key, conversions::bigint, NULL::bigint AS before,
        (SELECT CASE WHEN total.number = 1 THEN revenue ELSE before END::text FROM money) AS revenue
   FROM total
  UNION ALL
-SELECT 'other zone', NULL, NULL, NULL, NULL, count(*), NULL, NULL FROM goal WHERE zone <> :zone
+SELECT 'other zone', NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL FROM goal WHERE zone <> :zone
  UNION ALL
-SELECT 'day', NULL, NULL, d.day, NULL, sum(d.conversions), NULL, NULL
-  FROM goals_goalday AS d
- WHERE d.site_id = :site AND d.day >= :line_since::date
-       AND d.goal_id NOT IN (SELECT id FROM goals_goal WHERE site_id = :site AND deleted_at IS NOT NULL)
- GROUP BY d.day
+SELECT 'day', NULL, NULL, d.day, NULL, NULL, sum(d.conversions), NULL, NULL
+  FROM line
+  JOIN goals_goalday AS d ON d.site_id = :site AND d.day BETWEEN line.first_day AND line.last_day
+ WHERE d.goal_id NOT IN (SELECT id FROM goals_goal WHERE site_id = :site AND deleted_at IS NOT NULL)
+ GROUP BY line.number, d.day
  UNION ALL
-SELECT 'top', NULL, NULL, NULL, key, conversions::bigint, before::bigint, NULL
+SELECT 'hour', NULL, NULL, NULL, hour, NULL, count(*), NULL, NULL
+  FROM line
+  JOIN goal ON (SELECT max(conversions) FROM total) <= :most_read
+  JOIN LATERAL (
+    SELECT date_bin('1 hour', occurred_at, line.since) AS hour FROM goals_conversion
+     WHERE site_id = :site AND goal_id = goal.id AND occurred_at >= line.since AND occurred_at < line.until
+    OFFSET 0) AS c ON true
+ WHERE :by_hour
+ GROUP BY line.number, hour
+ UNION ALL
+SELECT 'top', NULL, NULL, NULL, NULL, key, conversions::bigint, before::bigint, NULL
   FROM (SELECT * FROM ranked WHERE place <= :top ORDER BY place) AS top
  UNION ALL
-SELECT 'mover', NULL, NULL, NULL, key, conversions::bigint, before::bigint, NULL
+SELECT 'mover', NULL, NULL, NULL, NULL, key, conversions::bigint, before::bigint, NULL
   FROM (SELECT * FROM ranked WHERE place > :top AND conversions <> before
          ORDER BY abs(conversions - before) DESC, key LIMIT :movers) AS mover

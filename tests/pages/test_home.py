@@ -16,6 +16,7 @@ from api.alerts.conditions import ConditionResult
 from api.http.refused_keys import KeyProblem
 from api.ingest.provisioning import create_site, create_source
 from api.models import Alert, DuplicateSources, Site, Source, SourceCount
+from api.pages import home
 from api.pages.attention import PLACES
 from api.templatetags.figures import in_zone
 from goals import totals as goal_totals
@@ -95,6 +96,60 @@ def test_home__figures__add_up_to_what_happened(viewer: Client, site: Site, sour
     assert [(each.goal, each.conversions, each.before) for each in context["top"]] == [(goal, 3, 2)]
     delivery = context["delivery"]
     assert (delivery.received, delivery.rejected, delivery.queued, delivery.failed) == (5, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("range_", "compare", "age"),
+    [
+        ("today", "previous", timedelta(weeks=1)),
+        ("24h", "previous", timedelta(hours=24)),
+        ("24h", "year", timedelta(weeks=52)),
+        ("7d", "previous", timedelta(weeks=1)),
+        ("28d", "year", timedelta(weeks=52)),
+        ("90d", "previous", timedelta(weeks=13)),
+        ("90d", "none", timedelta()),
+    ],
+)
+def test_home__chart__has_the_range_and_the_compared_one(
+    viewer: Client, site: Site, range_: str, compare: str, age: timedelta
+) -> None:
+    now = timezone.now()
+    goal = Goal.objects.create(site=site, name="Buy")
+    for at in (now, now, now - age, now - timedelta(days=500)):
+        convert(goal, at=at)
+
+    chart = viewer.get(f"{PATH}?range={range_}&compare={compare}").context["chart"]
+
+    steps = {"24h": 24, "7d": 7, "28d": 28, "90d": 90}.get(range_, len(chart.labels))
+    totals = [(len(row.values), row.values[-1], sum(row.values)) for row in chart.series]
+    is_compared = compare != "none"
+    assert totals == [(steps, 3 - is_compared, 3 - is_compared), (steps, 1, 1)][: 1 + is_compared]
+
+
+def test_home__chart_of_a_long_range__is_by_week(viewer: Client, site: Site) -> None:
+    now = timezone.now()
+    goal = Goal.objects.create(site=site, name="Buy")
+    for days in (0, 100):
+        convert(goal, at=now - timedelta(days=days))
+
+    query = f"from={(now - timedelta(days=100)).date()}&to={now.date()}&compare=none"
+    chart = viewer.get(f"{PATH}?{query}").context["chart"]
+
+    values = chart.series[0].values
+    assert (len(values) in {15, 16}, values[0], values[-1], sum(values)) == (True, 1, 1, 2)
+    assert viewer.get(f"{PATH}?{query}&step=hour").context["chart"] is None  # 2,424 points
+
+
+def test_home__chart_of_hours_that_are_too_many_to_read__is_by_day(
+    viewer: Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (site_periods, home):
+        monkeypatch.setattr(module, "MOST_READ", 1)
+    goal = Goal.objects.create(site=site, name="Buy")
+    for _ in range(2):
+        convert(goal, at=timezone.now())
+
+    assert viewer.get(f"{PATH}?range=today").context["chart"].series[0].values == [2]
 
 
 @pytest.mark.parametrize("range_", ["today", "24h", "7d", "28d", "90d", "month", "last-month"])

@@ -14,7 +14,7 @@ from api.models import Site
 from api.models.site_days import zone_of
 from api.pages.change import Card, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
-from api.pages.ranges import Range
+from api.pages.ranges import Period, Range
 from api.pages.rates import BaseOfRange, load_base, load_sides, make_rate_card
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids
@@ -30,7 +30,7 @@ NONE: Final = GoalFigures()
 
 @dataclass(frozen=True, slots=True)
 class GoalSeries:
-    """The steps of a goal's curve in a range, and those of the compared period at the same places."""
+    """The steps of a curve in a range, and those of the compared period at the same places."""
 
     points: Sequence[SeriesPoint]
     before: Sequence[SeriesPoint]  # empty without a comparison, otherwise as many as points
@@ -119,6 +119,11 @@ def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:
     else:
         points = both[max(0, sum(point.begin <= range_.begin for point in both) - 1) :]
         before = [point for point in both if point.begin < compared.whole_end]
+    return place_side_by_side(points, before, compared)
+
+
+def place_side_by_side(points: Sequence[SeriesPoint], before: Sequence[SeriesPoint], compared: Period) -> GoalSeries:
+    """Return a curve with as many steps of the compared period. Pure."""
     missing = len(points) - len(before)  # of a month with fewer days
     return GoalSeries(points, [*before, *(SeriesPoint(compared.whole_end) for _ in range(missing))][: len(points)])
 
@@ -157,7 +162,7 @@ def draw_conversions(
     first, second = (conversions, visits) if goal.has_multiple_conversions else (visits, conversions)
     drawn = [Series(*first)]
     if series.before:
-        drawn.append(Series(_label_before(range_), [point.headline(goal) for point in series.before], role="before"))
+        drawn.append(Series(label_before(range_), [point.headline(goal) for point in series.before], role="before"))
     drawn.append(Series(*second, role="further"))
     found = [rates.at(point.begin) for point in points] if rates else []
     if any(found):
@@ -165,7 +170,7 @@ def draw_conversions(
         drawn.append(Series("Conversion rate, %", values, role="further", is_rate=True))
     if any(point.cancellations for point in points):
         drawn.append(Series("Cancelled conversions", [point.cancellations for point in points], role="further"))
-    return _draw(site, points, range_, drawn, marks)
+    return draw_steps(site, points, range_, drawn, marks=marks)
 
 
 def draw_revenue(
@@ -175,8 +180,8 @@ def draw_revenue(
     drawn = [Series(f"Revenue, {currency}", [_amount(point.revenue, currency) for point in series.points])]
     if series.before:
         before = [_amount(point.revenue, currency) for point in series.before]
-        drawn.append(Series(_label_before(range_), before, role="before"))
-    return _draw(site, series.points, range_, drawn, marks)
+        drawn.append(Series(label_before(range_), before, role="before"))
+    return draw_steps(site, series.points, range_, drawn, marks=marks)
 
 
 def place_marks(points: Sequence[SeriesPoint], marks: Sequence[Mark]) -> list[tuple[int, str]]:
@@ -191,14 +196,17 @@ def write_step(at: datetime, step: SeriesStep, zone: tzinfo) -> str:
     return f"{at.astimezone(zone):{FORMATS[step]}}"
 
 
-def _draw(
+def draw_steps(
     site: Site,
     points: Sequence[SeriesPoint],
     range_: Range,
     series: Sequence[Series],
-    marks: Sequence[tuple[int, str]],
+    *,
+    step: SeriesStep | None = None,
+    marks: Sequence[tuple[int, str]] = (),
 ) -> Chart:
-    zone, step = zone_of(site), range_.step
+    """Return a chart of these series, which have a value for each point, in the step of the range or another. Pure."""
+    zone, step = zone_of(site), step or range_.step
     times = [point.begin.astimezone(zone) for point in points]
     is_hourly = step == SeriesStep.HOUR
     hours = is_hourly and range_.first == range_.last
@@ -232,7 +240,8 @@ def _title(at: datetime, step: SeriesStep) -> str:
             return day
 
 
-def _label_before(range_: Range) -> str:
+def label_before(range_: Range) -> str:
+    """Return the label of the compared series, with its days. Pure."""
     return f"{range_.compare.label}, {range_.compared_days}"
 
 

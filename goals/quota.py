@@ -79,8 +79,8 @@ def count_free_by_window(site_id: int, limits: tuple[Window, ...], *, now: datet
 def find_places(site_id: int, limits: tuple[Window, ...], count: int, *, now: datetime) -> list[datetime]:
     """Return when each of the next `count` goals may be created, `now` at the earliest. One query.
 
-    A full window has room again when the oldest of its newest `limit` creations leaves it, so that of each window the
-    `count` creations that leave it first are read. The goals to come fill the windows, too.
+    A full window has room again when the oldest of its newest `limit` creations leaves it. Of each window the `count`
+    creations that leave it next are read. The goals to come fill the windows, too.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -23,7 +23,7 @@ from api.pages.ranges import Period, Range, make_control, read_range
 from api.templatetags.figures import in_currency
 from goals.models import Goal
 from goals.reports.series import SeriesStep
-from goals.reports.site_periods import MOST_READ, GoalMovement, SitePeriods, SiteTotal, Stretch, load_site_periods
+from goals.reports.site_periods import MOST_READ, ChartSpan, GoalMovement, SitePeriods, SiteTotal, load_site_periods
 
 HOURS: Final = timedelta(hours=24)
 LITTLE: Final = 0.2  # of the new-goal limit
@@ -112,15 +112,15 @@ def load_periods(site: Site, range_: Range) -> SitePeriods:
     return load_site_periods(
         site.pk,
         range_.periods,
-        line=[stretch_of(range_.period), *([stretch_of(range_.compared)] if range_.compared else ())],
+        line=[span_of(range_.period), *([span_of(range_.compared)] if range_.compared else ())],
         by_hour=range_.step == SeriesStep.HOUR,
         zone=site.time_zone,
     )
 
 
-def stretch_of(period: Period) -> Stretch:
+def span_of(period: Period) -> ChartSpan:
     """Return the days and hours of a period, also those of its running day that are to come. Pure."""
-    return Stretch(period.first, period.last, period.begin, period.whole_end)
+    return ChartSpan(period.first, period.last, period.begin, period.whole_end)
 
 
 def draw_line(site: Site, seen: SitePeriods, range_: Range) -> Chart | None:
@@ -133,14 +133,14 @@ def draw_line(site: Site, seen: SitePeriods, range_: Range) -> Chart | None:
         step = SeriesStep.DAY
     load = partial(seen.list_points, step=step, zone=site.time_zone, first_weekday=site.first_weekday)
     try:
-        points = load(stretch_of(range_.period)._replace(until=range_.end))
-        before = load(stretch_of(range_.compared)) if range_.compared else ()
+        points = load(span_of(range_.period)._replace(until=range_.end))
+        before = load(span_of(range_.compared)) if range_.compared else ()
     except ValueError:
         return None
     series = [Series("Conversions", [point.conversions for point in points])]
     if range_.compared:
-        before = place_side_by_side(points, before, range_.compared).before
-        series.append(Series(label_before(range_), [point.conversions for point in before], role="before"))
+        beside = place_side_by_side(points, before, range_.compared).before
+        series.append(Series(label_before(range_), [point.conversions for point in beside], role="before"))
     return draw_steps(site, points, range_, series, step=step)
 
 

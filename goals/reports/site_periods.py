@@ -39,8 +39,8 @@ class GoalMovement:
     before: int
 
 
-class Stretch(NamedTuple):
-    """Whole days of which a curve has the conversions, or the hours from `since` until before `until`."""
+class ChartSpan(NamedTuple):
+    """Days of a chart, and the times at which their first hour begins and their last one ends."""
 
     first_day: date
     last_day: date
@@ -53,26 +53,24 @@ class SitePeriods:
     """Totals of the periods, in their order, with what belongs to the first."""
 
     totals: Sequence[SiteTotal]
-    days: Mapping[date, int]  # conversions of each day of the stretches that has any
-    hours: Mapping[datetime, int]  # those of hours, empty if they were not asked for
+    days: Mapping[date, int]  # conversions by day in the spans of the chart
+    hours: Mapping[datetime, int]  # by hour, empty unless asked for
     top: Sequence[GoalMovement]  # the largest goals
     movers: Sequence[GoalMovement]  # others that changed most
     goals_of_other_zones: int  # with kept days of other zones than the one asked for
 
-    def list_points(
-        self, stretch: Stretch, step: SeriesStep, *, zone: str, first_weekday: int = 0
-    ) -> list[SeriesPoint]:
-        """Return the curve of a stretch in this step, also where it has no conversions. Pure.
+    def list_points(self, span: ChartSpan, step: SeriesStep, *, zone: str, first_weekday: int = 0) -> list[SeriesPoint]:
+        """Return the curve of a span in this step, also where it has no conversions. Pure.
 
-        Weeks count no day outside of the stretch. Raises ValueError for more than MOST_POINTS.
+        Weeks count no day outside of the span. Raises ValueError for more than MOST_POINTS.
         """
         place = find_zone(zone)
-        starts = list_step_starts(stretch.since, stretch.until, step, zone=place, first_weekday=first_weekday)
+        starts = list_step_starts(span.since, span.until, step, zone=place, first_weekday=first_weekday)
         counts: Mapping[datetime, int] = self.hours
         if step != SeriesStep.HOUR:
             counts = Counter[datetime]()
             for day, conversions in self.days.items():
-                if stretch.first_day <= day <= stretch.last_day:
+                if span.first_day <= day <= span.last_day:
                     first = first_of_week(day, first_weekday) if step == SeriesStep.WEEK else day
                     counts[start_of(first, place)] += conversions
         return [SeriesPoint(start, counts.get(start, 0)) for start in starts]
@@ -96,26 +94,26 @@ def load_site_periods(
     site_id: int,
     periods: Sequence[tuple[datetime, datetime | None]],
     *,
-    line: Sequence[Stretch],
+    line: Sequence[ChartSpan],
     by_hour: bool = False,
     zone: str,
 ) -> SitePeriods:
-    """Return a site's conversions in one or two periods, and by day in the stretches of a line.
+    """Return a site's conversions in one or two periods, and by day in the spans of a line.
 
     A period is from a time until before another, which is None if it runs. A merged goal counts for its target. Goals
     whose days are kept in another zone than `zone` are counted. One query: it reads the kept days of all goals, and the
-    conversions of what is no whole day. Visitors of up to MOST_READ conversions are counted from these, and so are the
-    hours of the stretches if `by_hour`; with more in a period there are none.
+    conversions of what is no whole day. Visitors of up to MOST_READ conversions are counted from these. So are
+    hours of the spans if `by_hour`. With more conversions in a period there are none.
     """
     parameters: dict[str, Any] = {
         "site": site_id,
         "sinces": [begin for begin, _ in periods],
         "untils": [end or NO_END for _, end in periods],
         "no_end": NO_END,
-        "first_days": [stretch.first_day for stretch in line],
-        "last_days": [stretch.last_day for stretch in line],
-        "line_sinces": [stretch.since for stretch in line],
-        "line_untils": [stretch.until for stretch in line],
+        "first_days": [span.first_day for span in line],
+        "last_days": [span.last_day for span in line],
+        "line_sinces": [span.since for span in line],
+        "line_untils": [span.until for span in line],
         "by_hour": by_hour,
         "zone": zone,
         "most_read": MOST_READ,

@@ -17,7 +17,7 @@ from goals.models import Goal, GoalDay
 from goals.queries import GoalFilter
 from goals.reports.periods import load_period
 from goals.reports.series import SeriesStep, list_step_starts, load_series
-from goals.reports.site_periods import Stretch, load_site_periods
+from goals.reports.site_periods import ChartSpan, load_site_periods
 from goals.reports.summaries import summarise_goals
 from goals.visitor_totals import CountedConversion
 from tests.goals.recount import assert_exact
@@ -128,7 +128,7 @@ def test_reports__of_a_site__are_by_its_days(world: World, zone: str, line: tupl
     for day, conversions in zip((20, 21, 22), line, strict=True):
         begin, end = (edge(date(2026, 11, day), find_zone(zone)) for edge in (start_of, end_of))
         assert load_period(goal.site_id, [goal], begin=begin, end=end)[goal.pk].conversions == conversions
-        days = Stretch(date(2026, 11, 20), date(2026, 11, 22), begin, end)
+        days = ChartSpan(date(2026, 11, 20), date(2026, 11, 22), begin, end)
         seen = load_site_periods(goal.site_id, [(begin, end)], line=[days], zone=zone)
         assert seen.totals[0].conversions == conversions
         assert sum(seen.days.values()) == 1

@@ -1,4 +1,4 @@
--- Totals of a site in one or two periods, its conversions by day or hour, its largest goals and those that changed most.
+-- Totals of a site in one or two periods, its conversions by day or hour, its largest goals, those that changed most.
 --
 -- kind (period, day, hour, top, mover, other zone), period, visitors, day, hour, id of the goal, conversions,
 -- conversions before, revenue

@@ -1,8 +1,9 @@
 """Orders of lists of goals: by name, by age or by a figure, each goal with all goals that are merged into it."""
 
 import operator
+import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -32,6 +33,7 @@ RANKINGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 OF_HOURS: Final = MappingProxyType({"period": "conversions24h", "periodRevenue": "revenueSince"})
 CURRENCIES: Final = read_query("rankings/currencies")
+PLACEHOLDER: Final = re.compile("%s")
 ORDERINGS: Final = (
     *("name", "created"),
     *("conversions24h", "conversions30d", "conversions", "visitors", "revenue", "lastConversion"),
@@ -90,9 +92,9 @@ def find_goals(
     of `lastConversion` goals that never converted come last. So do goals without revenue in the currency in either
     direction of `revenue`.
 
-    Two queries a site and those of `live_goals`; one more for `revenue` without a currency. An order by a figure ranks
-    every goal of the sites, and a page of several sites reads those before it. Figures change while people turn pages:
-    a goal whose rank changes may be on two pages or none.
+    One query a site for an order by a figure, otherwise two, and those of `live_goals`; one more for `revenue` without
+    a currency. An order by a figure ranks every goal of the sites, and a page of several sites reads those before it.
+    Figures change while people turn pages: a goal whose rank changes may be on two pages or none.
     """
     if not site_ids:
         return GoalPage([], 0, None)
@@ -110,7 +112,7 @@ def find_goals(
 
 
 def find_goal_ids(site_ids: Collection[int], goal_filter: GoalFilter, *, now: datetime, order: GoalOrder) -> list[int]:
-    """Return the ids of a whole list of `find_goals`. Two queries, one more as there."""
+    """Return the ids of a whole list of `find_goals`. As many queries as there, without those of `live_goals`."""
     return [id_ for id_, _ in _rank(site_ids, goal_filter, now=now, order=order).rows]
 
 
@@ -133,7 +135,6 @@ def _rank(
 ) -> _Ranked:
     if order.key in COLUMNS:
         return _rank_by_column(site_ids, goal_filter, order=order, after=after, part=part)
-    ids = [id_ for site_id in site_ids for id_ in filter_goals(site_id, goal_filter).values_list("pk", flat=True)]
     currency = order.currency
     if order.key in {"revenue", "periodRevenue"} and not currency:
         currency = next(iter(load_currencies(site_ids)), "")
@@ -145,33 +146,75 @@ def _rank(
         "first": order.period[0],
         "last": order.period[1],
     }
-    ranking = OF_HOURS.get(order.key, order.key) if order.since else order.key
-    ranks: dict[int, Rank] = {}
+    is_of_one = len(site_ids) == 1
+    total, rows = 0, list[tuple[int, Rank]]()
     for site_id in site_ids:
-        ranks |= dict(_fetch(RANKINGS[ranking], parameters | {"site": site_id}))
-    ordered = sort_by_rank(ids, ranks, order=order)
-    if after is not None:
-        ordered = [(id_, rank) for id_, rank in ordered if follows(id_, rank, after, order=order)]
-    return _Ranked(ordered[slice(*part)], total=len(ids))
+        bounds = part if is_of_one else (0, part[1])
+        found = _rank_by_figure(site_id, goal_filter, parameters, order=order, after=after, part=bounds)
+        total, rows = total + found.total, rows + found.rows
+    return _Ranked(rows if is_of_one else sort_by_rank(rows, order=order)[slice(*part)], total)
 
 
-def sort_by_rank(ids: Collection[int], ranks: Mapping[int, Rank], *, order: GoalOrder) -> list[tuple[int, Rank]]:
-    """Return ids with their ranks in an order, those without a rank last. A count without a rank is 0. Pure."""
-    lowest = 0 if order.key in COUNTS else None
-    rows = [(ranks.get(id_, lowest), id_) for id_ in ids]
-    with_rank: list[Any] = sorted((row for row in rows if row[0] is not None), reverse=order.is_descending)
-    without_rank = sorted(
-        (row for row in rows if row[0] is None), key=operator.itemgetter(1), reverse=order.is_descending
+def _rank_by_figure(
+    site_id: int,
+    goal_filter: GoalFilter,
+    parameters: Mapping[str, Any],
+    *,
+    order: GoalOrder,
+    after: GoalPosition | None,
+    part: tuple[int, int | None],
+) -> _Ranked:
+    """Return a part of the goals of a site in the order of a figure. One query, whatever the size of the list."""
+    listed, values = filter_goals(site_id, goal_filter).values_list("pk").query.sql_with_params()
+    given = {f"value_{number}": value for number, value in enumerate(values)}
+    names_of_values = iter(given)
+    listed = PLACEHOLDER.sub(lambda _: f"%({next(names_of_values)})s", listed)
+    ranking = RANKINGS[OF_HOURS.get(order.key, order.key) if order.since else order.key]
+    rank = "coalesce(ranking.rank, 0)" if order.key in COUNTS else "ranking.rank"
+    direction = "DESC" if order.is_descending else "ASC"
+    rows = list(
+        _fetch(
+            f"""
+            WITH listed (id) AS MATERIALIZED ({listed}), ranking (key, rank) AS MATERIALIZED ({ranking}), goal AS (
+                SELECT listed.id, {rank} AS rank FROM listed LEFT JOIN ranking ON ranking.key = listed.id
+            ), chosen AS (
+                SELECT * FROM goal WHERE {_follows(order, after)}
+                 ORDER BY rank IS NULL, rank {direction}, id {direction} OFFSET %(begin)s LIMIT %(size)s
+            )
+            SELECT total.goals, chosen.id, chosen.rank
+              FROM (SELECT count(*) AS goals FROM listed) AS total LEFT JOIN chosen ON true
+             ORDER BY chosen.rank IS NULL, chosen.rank {direction}, chosen.id {direction}
+            """,
+            {
+                **parameters,
+                **given,
+                "site": site_id,
+                "after_rank": after and after.rank,
+                "after_id": after and after.id,
+                "begin": part[0],
+                "size": None if part[1] is None else part[1] - part[0],
+            },
+        )
     )
-    return [(id_, rank) for rank, id_ in (*with_rank, *without_rank)]
+    return _Ranked([(id_, rank) for _, id_, rank in rows if id_ is not None], total=rows[0][0])
 
 
-def follows(id_: int, rank: Any, position: GoalPosition, *, order: GoalOrder) -> bool:
-    """Return True if a goal comes after a position in an order. Pure."""
-    is_after = operator.lt if order.is_descending else operator.gt
-    if rank is None:
-        return position.rank is not None or bool(is_after(id_, position.id))
-    return position.rank is not None and bool(is_after((rank, id_), (position.rank, position.id)))
+def _follows(order: GoalOrder, after: GoalPosition | None) -> str:
+    """Return the condition that a goal comes after a position in an order, those without a rank last."""
+    sign = "<" if order.is_descending else ">"
+    if after is None:
+        return "true"
+    if after.rank is None:
+        return f"rank IS NULL AND id {sign} %(after_id)s"
+    return f"rank IS NULL OR (rank, id) {sign} (%(after_rank)s, %(after_id)s)"
+
+
+def sort_by_rank(rows: Iterable[tuple[int, Rank]], *, order: GoalOrder) -> list[tuple[int, Rank]]:
+    """Return ids and ranks of several sites in an order, those without a rank last. Pure."""
+    ranked = [row for row in rows if row[1] is not None]
+    with_rank: list[Any] = sorted(ranked, key=operator.itemgetter(1, 0), reverse=order.is_descending)
+    without_rank = sorted((row for row in rows if row[1] is None), reverse=order.is_descending)
+    return [*with_rank, *without_rank]
 
 
 def _rank_by_column(

@@ -1,7 +1,11 @@
 """Series of a goal: conversions, visits, cancellations and revenue by hour, day or week of a zone."""
 
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
@@ -87,6 +91,33 @@ def load_series(
                 start, int(conversions), int(visits), parse_revenue(revenue), int(cancellations)
             )
     return [points.get(start, SeriesPoint(start)) for start in starts]
+
+
+def sum_weeks(
+    days: Sequence[SeriesPoint], *, begin: datetime, end: datetime, zone: tzinfo, first_weekday: int
+) -> list[SeriesPoint]:
+    """Return the weeks of a period from days that hold it, as `load_series` does. Pure."""
+    starts = list_step_starts(begin, end, SeriesStep.WEEK, zone=zone, first_weekday=first_weekday)
+    first = start_of(day_of(begin, zone), zone)
+    weeks: dict[datetime, list[SeriesPoint]] = {start: [] for start in starts}
+    for day in days:
+        if first <= day.begin < end:
+            weeks[starts[bisect_right(starts, day.begin) - 1]].append(day)
+    return [_sum_points(start, each) for start, each in weeks.items()]
+
+
+def _sum_points(begin: datetime, points: Sequence[SeriesPoint]) -> SeriesPoint:
+    revenue = defaultdict[str, Decimal](Decimal)
+    for point in points:
+        for currency, amount in point.revenue.items():
+            revenue[currency] += amount
+    return SeriesPoint(
+        begin,
+        sum(point.conversions for point in points),
+        sum(point.visits for point in points),
+        dict(sorted(revenue.items())),
+        sum(point.cancellations for point in points),
+    )
 
 
 def list_step_starts(

@@ -91,7 +91,8 @@ WITH goal AS MATERIALIZED (
       FROM counted WHERE conversions > 0 OR before > 0
 )
 SELECT 'period' AS kind, number AS period,
-       CASE WHEN conversions <= :most_read THEN (
+       -- Nobody compares with a period whose visitors are not counted.
+       CASE WHEN greatest(conversions, (SELECT this.conversions FROM total AS this WHERE number = 1)) <= :most_read THEN (
            SELECT count(*) FROM (
                SELECT DISTINCT c.visitor_code
                  FROM goal

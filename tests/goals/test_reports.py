@@ -9,7 +9,7 @@ from goals.models import Goal
 from goals.reports import breakdown
 from goals.reports.breakdown import Breakdown, BreakdownField, BreakdownPart, load_breakdown
 from goals.reports.figures import GoalFigures
-from goals.reports.series import SeriesPoint, SeriesStep, load_series
+from goals.reports.series import SeriesPoint, SeriesStep, load_series, sum_weeks
 from goals.reports.summaries import GoalSummary, summarise_goals
 from tests.world import START, World
 
@@ -80,6 +80,8 @@ def test_series__by_step__has_every_step(goal: Goal) -> None:
     assert [(point.begin.day, point.conversions, point.visits) for point in sundays] == [(15, 1, 1), (22, 4, 3)]
     (cut,) = load_series(goal, begin=START - timedelta(days=1), end=end, step=SeriesStep.WEEK, zone=UTC)
     assert (cut.begin.day, cut.conversions, cut.visits) == (16, 4, 3)  # without the day before
+    for first, weekday, expected in ((begin, 0, weeks), (begin, 6, sundays), (START - timedelta(days=1), 0, [cut])):
+        assert sum_weeks(days, begin=first, end=end, zone=UTC, first_weekday=weekday) == expected
     with pytest.raises(ValueError, match="points"):
         load_series(goal, begin=begin - timedelta(days=365), end=end, step=SeriesStep.HOUR, zone=UTC)
 

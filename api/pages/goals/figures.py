@@ -19,7 +19,7 @@ from api.pages.rates import BaseOfRange, load_base, load_sides, make_rate_card
 from goals.models import Goal
 from goals.reports.figures import GoalFigures, load_member_ids
 from goals.reports.periods import load_periods
-from goals.reports.series import SeriesPoint, SeriesStep, load_series
+from goals.reports.series import SeriesPoint, SeriesStep, load_series, sum_weeks
 from goals.reports.visitors_seen import SeenVisitors
 from times import EARLIEST
 
@@ -103,17 +103,22 @@ def load_goal_rates(site: Site, goal: Goal, range_: Range, series: GoalSeries) -
 def load_goal_series(site: Site, goal: Goal, range_: Range) -> GoalSeries:
     """Return a goal's curve in a range with the one before. Raises ValueError for too many points.
 
-    One query if the chart has room for all that is between them, otherwise two; also for weeks, which may share one.
+    One query if the chart has room for all that is between them, of weeks for all its days, otherwise two.
     """
-    compared = range_.compared
-    load = partial(load_series, goal, step=range_.step, zone=zone_of(site), first_weekday=site.first_weekday)
+    compared, is_weekly = range_.compared, range_.step == SeriesStep.WEEK
+    zone, weekday = zone_of(site), site.first_weekday
+    load = partial(load_series, goal, step=range_.step, zone=zone, first_weekday=weekday)
     if compared is None:
         return GoalSeries(load(begin=range_.begin, end=range_.end), ())
     try:
-        both = None if range_.step == SeriesStep.WEEK else load(begin=compared.begin, end=range_.end)
+        step = SeriesStep.DAY if is_weekly else range_.step  # two weeks of both periods may be one
+        both = load(step=step, begin=compared.begin, end=range_.end)
     except ValueError:
         both = None
-    if both is None:
+    if both is not None and is_weekly:
+        points = sum_weeks(both, begin=range_.begin, end=range_.end, zone=zone, first_weekday=weekday)
+        before = sum_weeks(both, begin=compared.begin, end=compared.whole_end, zone=zone, first_weekday=weekday)
+    elif both is None:
         points = load(begin=range_.begin, end=range_.end)
         before = load(begin=compared.begin, end=compared.whole_end)
     else:

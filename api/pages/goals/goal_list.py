@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from django.db.models import Count, Exists, Q
+from django.db.models import Count, Exists, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponseBase, QueryDict
 from django.utils import timezone
 
@@ -27,6 +28,7 @@ from api.pages.query_form import read_id
 from api.pages.ranges import Preset, Range, make_control, read_range
 from api.pages.rates import BaseOfRange, ShownRate, load_base
 from api.rules.identifiers import suggest_pattern
+from goals.day_zones import select_goals_to_recount
 from goals.list_order import GoalOrder, find_goals, load_currencies
 from goals.models import Goal, Tag
 from goals.naming import parse_goal_name
@@ -70,6 +72,14 @@ class GoalRow:
         return f"{sum(line):,} in 30 days, {max(line):,} on the best day, {line[-1]:,} today"
 
 
+class Facets(NamedTuple):
+    """What the page of a list says of all its goals."""
+
+    tags: Sequence[Any]  # with the `size` of the list of their goals
+    has_types: bool  # the site has goals of several types
+    goals_to_recount: int  # in another zone
+
+
 @site_page()
 def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Show a page of the list: `?tag=segment.io` and so on (promise K-09)."""
@@ -79,8 +89,8 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     currencies = find_currencies(site, query.order)
     order = order_in(query.order, span, currencies)
     found = find_goals([site.pk], query.filter, now=now, order=order, after=query.place, limit=PER_PAGE, with_=["tags"])
-    largest, has_types = find_facets(site, query.filter.is_archived)
-    listed = {tag.name for tag in largest}
+    facets = find_facets(site, query.filter.is_archived)
+    listed = {tag.name for tag in facets.tags}
     rows, base = ([], None) if span.trouble else make_rows(site, found.goals, span, query)
     response = show(
         request,
@@ -97,9 +107,10 @@ def list_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
         later=with_place(request.GET, found.next) if found.next and not span.trouble else "",
         tags=[
             *(Tag(name=name) for name in query.filter.tags if name not in listed),
-            *sorted(largest, key=lambda tag: (tag.name not in query.filter.tags, tag.sort_key, tag.name)),
+            *sorted(facets.tags, key=lambda tag: (tag.name not in query.filter.tags, tag.sort_key, tag.name)),
         ],
-        has_types=has_types or bool(query.filter.type),
+        has_types=facets.has_types or bool(query.filter.type),
+        goals_to_recount=facets.goals_to_recount,
         sorts=list_sorts(order, currencies),
         links=link_sorts(request.GET, order, currencies),
         kept=[(name, value) for name, value in span.parts.items() if name in request.GET],
@@ -140,18 +151,22 @@ def write_short(query: QueryDict) -> str:
     return short.urlencode()
 
 
-def find_facets(site: Site, is_archived: bool | None) -> tuple[list[Any], bool]:  # noqa: FBT001 - as of GoalFilter
-    """Return the tags that most goals of a list have, each with the `size` of the list of its goals.
-
-    The second value is True if the site has goals of several types. One query, two without any tag.
-    """
+def find_facets(site: Site, is_archived: bool | None) -> Facets:  # noqa: FBT001 - as of GoalFilter
+    """Return the tags that most goals of a list have, with what else the page says of all. One query, three if none."""
     listed = Q(goals__isnull=False, goals__deleted_at=None, goals__counts_for=None)
     if is_archived is not None:
         listed &= Q(goals__archived_at__isnull=not is_archived)
     others = Goal.objects.filter(site=site, deleted_at=None, counts_for=None).exclude(type=Goal.Type.CUSTOM)
-    tags = Tag.objects.filter(site=site).annotate(size=Count("goals", filter=listed), has_types=Exists(others))
-    found = list(tags.filter(size__gt=0).order_by("-size", "sort_key", "name")[:MOST_TAGS])
-    return found, found[0].has_types if found else others.exists()
+    recounted = select_goals_to_recount(site.pk, site.time_zone)
+    tags = Tag.objects.filter(site=site).annotate(
+        size=Count("goals", filter=listed),
+        has_types=Exists(others),
+        to_recount=Coalesce(Subquery(recounted.values("site").annotate(goals=Count("pk")).values("goals")), 0),
+    )
+    found: list[Any] = list(tags.filter(size__gt=0).order_by("-size", "sort_key", "name")[:MOST_TAGS])
+    if not found:
+        return Facets(found, has_types=others.exists(), goals_to_recount=recounted.count())
+    return Facets(found, has_types=found[0].has_types, goals_to_recount=found[0].to_recount)
 
 
 def make_rows(

@@ -37,8 +37,8 @@ MOST_QUERIES: Final = 12
 MORE_QUERIES: Final = {
     "goals-export": 21,  # a streamed file, each part of which needs some
     "person-export": 21,
-    "goal ": 16,  # cards, curve, both sides of the rates, annotations and events of a goal; the range is kept
-    "goals": 14,  # eight for the columns of the figures; the range is kept
+    "goal ": 15,  # cards, curve, both sides of the rates, annotations and events of a goal; the range is kept
+    "goals": 13,  # the range is kept
     "goal-breakdown": 16,  # figures of the rows, names to choose from, and the base of their rates
     "people": 14,  # persons with their devices, personas, traits and visits
     "person-segments": 16,  # a person with every fact that segments ask for

@@ -73,7 +73,7 @@ class GoalRow:
 
 
 class Facets(NamedTuple):
-    """What the page of a list says of all its goals."""
+    """The tags of a list to choose from, and facts about all goals of its site."""
 
     tags: Sequence[Any]  # with the `size` of the list of their goals
     has_types: bool  # the site has goals of several types

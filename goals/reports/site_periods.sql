@@ -91,8 +91,9 @@ WITH goal AS MATERIALIZED (
       FROM counted WHERE conversions > 0 OR before > 0
 )
 SELECT 'period' AS kind, number AS period,
-       -- Nobody compares with a period whose visitors are not counted.
-       CASE WHEN greatest(conversions, (SELECT this.conversions FROM total AS this WHERE number = 1)) <= :most_read THEN (
+       -- Not of the second period either if those of the first are not counted.
+       CASE WHEN conversions <= :most_read
+                 AND (SELECT first.conversions FROM total AS first WHERE first.number = 1) <= :most_read THEN (
            SELECT count(*) FROM (
                SELECT DISTINCT c.visitor_code
                  FROM goal

@@ -171,9 +171,16 @@ def find_harms(
 def log_e_values_of_harm(
     reference: Moments, variation: Moments, *, harm_is_lower: bool, settings: ResultSettings
 ) -> Floats:
-    """Return the logarithms of the one-sided e-values against no harm, -inf below the floor."""
+    """Return the logarithms of the one-sided e-values against no harm, -inf below the floor.
+
+    Levels of guardrails are far out in the tail. There a small variation with few conversions by chance would look
+    precise, too. So the variance is at least that of both together, which is right if nothing differs.
+    """
     differences = subtract(reference, variation)
     enough = find_enough(reference, variation, fewest=settings.fewest_effective) & (differences.variance > 0)
+    both = samples.add(reference, variation)
+    pooled = both.variance * (1 / reference.n + 1 / variation.n) * (1 - differences.reduction)
+    z = differences.absolute / np.sqrt(np.maximum(differences.variance, pooled))
     scaled = anytime.scale(differences.n, alpha=settings.alpha, tuned_for=settings.tuned_for)
-    harm = -differences.z if harm_is_lower else differences.z
+    harm = -z if harm_is_lower else z
     return np.where(enough, anytime.log_e_value_above(harm, scaled), -np.inf)

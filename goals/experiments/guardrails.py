@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from goals.experiments.power import NORMAL, POWER, errors_needed
 from goals.experiments.results import DEFAULT_SETTINGS, ResultSettings
 from goals.experiments.sums import VariationSums
 
@@ -29,6 +30,29 @@ def alarm_level(running: Iterable[int], *, alarms_a_year: float = ALARMS_A_YEAR)
     of one variation. The sample ratio of an experiment counts as one, too.
     """
     return min(math.fsum(alarms_a_year / DAYS_OF_YEAR / max(count, 1) for count in running), 1.0)
+
+
+def days_to_alarm(
+    change: float,
+    *,
+    unit_variance: float,
+    visitors_a_day: float,
+    running: int,
+    alarms_a_year: float = ALARMS_A_YEAR,
+    settings: ResultSettings = DEFAULT_SETTINGS,
+    power: float = POWER,
+) -> int | None:
+    """Return the days after which an absolute harm has given an alarm with a chance of `power`; None within no year.
+
+    `running` guardrails share the budget each day. `unit_variance` and visitors are those of both variations together.
+    """
+    for days in range(1, DAYS_OF_YEAR + 1):
+        visitors = days * visitors_a_day
+        level = 2 * alarm_level([running] * days, alarms_a_year=alarms_a_year)  # half of it is on the side of harm
+        errors = errors_needed(visitors, settings, level=min(level, 1.0)) + NORMAL.inv_cdf(power)
+        if change**2 * visitors >= errors**2 * unit_variance:
+            return days
+    return None
 
 
 def find_harm(

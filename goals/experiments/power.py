@@ -15,14 +15,14 @@ MOST_VISITORS: Final = 10**12
 NORMAL: Final = NormalDist()
 
 
-def errors_needed(visitors: float, settings: ResultSettings, *, comparisons: int = 1) -> float:
-    """Return the standard errors that a difference must reach at a number of visitors to be claimed.
+def errors_needed(visitors: float, settings: ResultSettings, *, level: float) -> float:
+    """Return the standard errors that a difference must reach at a number of visitors to be claimed at a level.
 
-    With several comparisons it is the level of the first claim, the strictest one.
+    With several comparisons the level is that of the first claim, the strictest one: alpha divided by their number.
     """
     doubled = -2 * math.log(settings.alpha)
     scaled = visitors * (doubled + math.log(doubled + 1)) / settings.tuned_for
-    return math.sqrt(2 * (scaled + 1) / scaled * (math.log(scaled + 1) / 2 - math.log(settings.alpha / comparisons)))
+    return math.sqrt(2 * (scaled + 1) / scaled * (math.log(scaled + 1) / 2 - math.log(level)))
 
 
 def chance_of_claim(
@@ -33,7 +33,7 @@ def chance_of_claim(
     `unit_variance` is the variance of the difference times the visitors it was found at: `Comparison.unit_variance`.
     """
     z = abs(change) / math.sqrt(unit_variance / visitors)
-    return NORMAL.cdf(z - errors_needed(visitors, settings, comparisons=comparisons))
+    return NORMAL.cdf(z - errors_needed(visitors, settings, level=settings.alpha / comparisons))
 
 
 def visitors_needed(
@@ -46,7 +46,7 @@ def visitors_needed(
     low, high = 1, MOST_VISITORS
 
     def is_enough(visitors: int) -> bool:
-        errors = errors_needed(visitors, settings, comparisons=comparisons) + NORMAL.inv_cdf(power)
+        errors = errors_needed(visitors, settings, level=settings.alpha / comparisons) + NORMAL.inv_cdf(power)
         return change**2 * visitors >= errors**2 * unit_variance
 
     if not change or not is_enough(high):
@@ -61,5 +61,5 @@ def change_seen(
     visitors: float, *, unit_variance: float, settings: ResultSettings, comparisons: int = 1, power: float = POWER
 ) -> float:
     """Return the smallest absolute change that is claimed at this number of visitors with a chance of `power`."""
-    errors = errors_needed(visitors, settings, comparisons=comparisons) + NORMAL.inv_cdf(power)
+    errors = errors_needed(visitors, settings, level=settings.alpha / comparisons) + NORMAL.inv_cdf(power)
     return errors * math.sqrt(unit_variance / visitors)

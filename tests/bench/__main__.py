@@ -38,6 +38,7 @@ QUICK: Final = {
     "kept": "--events 20000 --slices 2",
     "soak": "--minutes 1 --warm-up 15",
     "bulk": "--events 50000",
+    "validity": "--runs 200 --years 5",
 }
 FULL: Final = {
     "hot_paths": "--workers 1 2 4",
@@ -53,6 +54,7 @@ FULL: Final = {
     "kept": "--events 1000000",
     "soak": "",
     "bulk": "",
+    "validity": "",
 }
 INTERRUPTED: Final = 128 + signal.SIGINT
 COMPARABLE: Final = {"hot_paths", "batches", "digest", "wal", "lag", "slow", "kept"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from goals.experiments.guardrails import alarm_level, find_harm
+from goals.experiments.guardrails import alarm_level, days_to_alarm, find_harm
 from goals.experiments.sums import sum_rate
 
 pytestmark = pytest.mark.promise("N-12")
@@ -42,3 +42,24 @@ def test_harm__below_the_floor__is_not_found() -> None:
     few, enough = (sum_rate(20, 19), sum_rate(20, 0)), (sum_rate(100, 90), sum_rate(100, 0))
 
     assert find_harm([few, enough], levels=[1, 0.01]) == [False, True]
+
+
+def test_harm__in_a_small_variation__is_judged_by_the_variance_of_both() -> None:
+    reference, small = sum_rate(90_000, 9_000), sum_rate(1_000, 45)
+
+    # Alone, a small variation with few conversions would look as precise as 45 conversions are.
+    assert find_harm([(reference, small)], levels=[1e-7]) == [False]
+    assert find_harm([(reference, small)], levels=[1e-6]) == [True]
+
+
+def test_days_to_alarm__of_a_larger_harm__are_fewer() -> None:
+    many, few, one = (
+        days_to_alarm(change, unit_variance=0.36, visitors_a_day=4_000, running=running)
+        for change, running in ((-0.01, 500), (-0.02, 500), (-0.02, 1))
+    )
+
+    assert many is not None
+    assert few is not None
+    assert one is not None
+    assert one < few < many
+    assert days_to_alarm(0.0001, unit_variance=0.36, visitors_a_day=4_000, running=500) is None

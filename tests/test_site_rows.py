@@ -153,7 +153,7 @@ def test_row__with_dependent_rows__is_deleted_with_them(site: Site, source: Sour
 def test_site__with_its_rows__is_deleted(site: Site, alert: Alert) -> None:
     other = create_site(name="Other")
 
-    with statements_that_name_their_site(most=70):
+    with statements_that_name_their_site(most=75):
         delete_row(site)
 
     assert [*Site.objects.all()] == [other]

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from api.checks.base import Check, Counts
 from api.checks.claims import check_claims
 from api.checks.conversions import check_conversions
+from api.checks.exposures import check_exposures
 from api.checks.figures import check_figures
 from api.checks.inbox import check_inbox
 from api.checks.people import check_people
@@ -51,6 +52,7 @@ CHECKS: Final = (
         "{kept_visitors} figures of visitors, {kept_days} of days, {kept_goals} of goals",
         check_figures,
     ),
+    Check("exposures", "{exposures} exposures of {experiments} experiments", check_exposures),
     Check("segments", "{segments} segments, {memberships} memberships", check_segments),
     Check("quota", "{made} goals made by events, {creations} creations in the ledger", check_quota),
 )

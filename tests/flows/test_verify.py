@@ -21,7 +21,7 @@ from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.support.settings_pages import sent_form
 from tests.support.verifying import execute, report_on, rows
-from tests.world import World
+from tests.world import SITECODE, World
 
 TEMPLATE = "SegmentIO {type} – {name}"
 
@@ -32,7 +32,7 @@ def test_verify__of_what_came_to_be_by_itself__finds_nothing(town: World) -> Non
 
     call_command("verify", stdout=output)
 
-    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 9
+    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["ok"] * 10
     assert "10 messages = 7 done + 1 deferred + 1 rejected + 1 failed + 0 pending" in output.getvalue()
     assert "4 conversions = 4 messages converted - 0" in output.getvalue()
     assert "2 conversions by a link, 1 unmatched" in output.getvalue()
@@ -137,6 +137,15 @@ TAMPERINGS = {
         **{f"UPDATE goals_goaltotal SET {name} = 9": r"goal \d+: its totals$" for name in ("visits", "visitors")},
         'UPDATE goals_goaltotal SET revenue = \'{"EUR": "9.5"}\'': r"goal \d+: its totals$",
         "DELETE FROM goals_conversion": r"goal \d+: its totals$",
+    },
+    "exposures": {
+        "INSERT INTO goals_exposure (site_id, visitor_code, is_user, experiment_id, variation_id, first_at, "
+        f"linked_code) SELECT id, {who}, 5, 1, now(), {linked} FROM api_site WHERE sitecode = '{SITECODE}'": named
+        for who, linked, named in (
+            ("'v', false", "NULL", r"experiment 5 of site \d+$"),
+            ("'v', false", "'x'", r"exposure \d+$"),
+            ("'who', true", "'x'", r"exposure \d+$"),
+        )
     },
     "segments": {
         "DELETE FROM cohorts_segmentmember": r"segment \d+, identity \d+$",

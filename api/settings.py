@@ -336,6 +336,9 @@ SPECTACULAR_SETTINGS = {
         "CustomDataTypeEnum": ["UNIQUE", "LIST", "COUNT_LIST"],
         "ScopesEnum": ["send", "read", "manage"],  # of a credential
         "TokenScopesEnum": ["ingest", "read", "read:personal", "write", "admin"],
+        "ExperimentStateEnum": ["draft", "running", "stopped", "decided", "archived"],
+        "GoalRoleEnum": ["primary", "secondary", "guardrail"],  # in an experiment
+        "RoleEnum": ["viewer", "editor", "owner"],  # of a member
     },
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SERVE_INCLUDE_SCHEMA": False,

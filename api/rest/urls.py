@@ -16,6 +16,8 @@ from api.rest.automation.segments import AutomationSegments
 from api.rest.automation.sites import AutomationSites
 from api.rest.conversions import GoalConversions, VisitorConversions
 from api.rest.credentials import Credentials
+from api.rest.experiment_results import ExperimentResults
+from api.rest.experiments import Experiments
 from api.rest.exposures import Exposures
 from api.rest.flags import Flags
 from api.rest.goal_breakdowns import GoalBreakdown
@@ -115,6 +117,11 @@ PATHS: dict[str, Callable[..., HttpResponseBase]] = {
     "sites/<slug:sitecode>/erasures": Erasures.as_view({"get": "list", "post": "create"}),
     "sites/<slug:sitecode>/erasures/<number:erasure_id>": Erasures.as_view({"get": "retrieve"}),
     "sites/<slug:sitecode>/erasures/<number:erasure_id>/allow": Erasures.as_view({"post": "allow"}),
+    "sites/<slug:sitecode>/experiments": Experiments.as_view({"get": "list", "post": "create"}),
+    "sites/<slug:sitecode>/experiments/<number:experiment_id>": Experiments.as_view(
+        {"get": "retrieve", "patch": "partial_update"}
+    ),
+    "sites/<slug:sitecode>/experiments/<number:experiment_id>/results": ExperimentResults.as_view(),
     "sites/<slug:sitecode>/exposures": Exposures.as_view(),
     "sites/<slug:sitecode>/groups": Groups.as_view(),
     "sites/<slug:sitecode>/groups/<anything:group_id>/members": GroupMembers.as_view(),

@@ -17,6 +17,7 @@ from api.ingest.provisioning import create_credential, create_source
 from api.models import Alert, Annotation, Erasure, Membership, Site, TokenScope
 from api.rest.urls import AUTOMATION_PATHS, PATHS
 from cohorts.models import CustomData, OwnKey
+from goals.experiments.models import Experiment
 from goals.flags.models import FeatureFlag
 from tests.support.management_api import Caller, make_goal
 from tests.support.segments import make_segment
@@ -103,6 +104,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "PATCH sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", {"scopes": ["send"]}),
     "DELETE sites/<slug:sitecode>/credentials/<number:credential_id>": Operation("admin", status=204),
     "POST sites/<slug:sitecode>/credentials/<number:credential_id>/secret": Operation("admin", {}, 201),
+    "GET sites/<slug:sitecode>/experiments": Operation("read"),
+    "POST sites/<slug:sitecode>/experiments": Operation("write", {"key": "checkout-3"}, 201),
+    "GET sites/<slug:sitecode>/experiments/<number:experiment_id>": Operation("read"),
+    "PATCH sites/<slug:sitecode>/experiments/<number:experiment_id>": Operation("write", {"name": "Checkout"}),
+    "GET sites/<slug:sitecode>/experiments/<number:experiment_id>/results": Operation("read"),
     "GET sites/<slug:sitecode>/exposures": Operation("read:personal", query="experimentId=5011"),
     "POST sites/<slug:sitecode>/invitations": Operation("admin", {"username": "eve", "role": "viewer"}, 201),
     "GET sites/<slug:sitecode>/members": Operation("admin"),
@@ -191,6 +197,7 @@ def make_places(world: World) -> dict[str, str]:
         "site_id": str(world.site.pk),
         "custom_data_id": str(CustomData.objects.create(site=world.site, index=1, name="plan").pk),
         "alert_id": str(alert.pk),
+        "experiment_id": str(Experiment.objects.create(site=world.site, key="checkout", number=1).pk),
         "annotation_id": str(Annotation.objects.create(site=world.site, at=START, text="Sale", who="ada").pk),
         "credential_id": str(sender.pk),
         "member_id": str(member.pk),

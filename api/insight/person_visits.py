@@ -56,9 +56,10 @@ SELECT json_build_object('visitorCode', visitor_code, 'type', 'activity', 'start
                          'lastAt', last_at)::text
   FROM goals_visitactivity WHERE {OF_PERSON}
  UNION ALL
-SELECT json_build_object('visitorCode', visitor_code, 'type', 'exposure', 'experimentId', experiment_id,
-                         'variationId', variation_id, 'firstAt', first_at)::text
+SELECT json_build_object('visitorCode', coalesce(nullif(visitor_code, ''), anonymous_id), 'type', 'exposure',
+                         'experimentId', experiment_id, 'variationId', variation_id, 'firstAt', first_at)::text
   FROM goals_exposure WHERE {OF_PERSON}
+    OR (site_id = %(site)s AND anonymous_id <> '' AND anonymous_id = ANY(%(codes)b::text[]))
  UNION ALL
 SELECT json_build_object('visitorCode', visitor_code, 'type', 'cancellation', 'goalId', goal_id,
                          'occurredAt', occurred_at, 'revenue', revenue, 'currency', currency,

@@ -111,7 +111,9 @@ SELECT 'page', f.occurred_at, lpad(f.position::text, 10, '0') || ' ' || f.messag
 """
 EXPOSURES: Final = """
 SELECT 'exposure', e.first_at, lpad(e.id::text, 20, '0'),
-       'Variation ' || e.variation_id || ' of experiment ' || e.experiment_id,
+       'Variation ' || coalesce(nullif(v.name, ''), nullif(v.event_name, ''), v.key, e.variation_id::text) || ' of '
+       || coalesce(nullif(x.name, ''), nullif(x.event_name, ''),
+                   'experiment ' || coalesce(x.key, e.experiment_id::text)),
        NULL::bigint, false, NULL::numeric, NULL::text, '', '', ''
   FROM unnest(%(holders)s::text[], %(users)s::bool[]) AS h (code, is_user) CROSS JOIN LATERAL (
     SELECT e.* FROM goals_exposure e
@@ -119,6 +121,8 @@ SELECT 'exposure', e.first_at, lpad(e.id::text, 20, '0'),
        AND e.first_at <= coalesce(%(before)s, 'infinity'::timestamptz)
      ORDER BY e.first_at DESC, e.id DESC LIMIT %(limit)s
   ) AS e
+  LEFT JOIN goals_experiment x ON x.site_id = %(site)s AND x.number = e.experiment_id
+  LEFT JOIN goals_variation v ON v.site_id = %(site)s AND v.experiment_id = x.id AND v.number = e.variation_id
 """
 PERSONAS: Final = f"""
 SELECT 'persona', f.occurred_at, lpad(f.position::text, 10, '0') || ' ' || f.message_id || ' ' || f.id, p.name,

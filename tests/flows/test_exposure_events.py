@@ -3,12 +3,15 @@
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from api.erasure.erase import erase
+from api.insight.person_visits import export_visits
 from api.models import Message
+from cohorts.queries import find_person
 from goals.experiments import catalogue
 from goals.experiments.models import Experiment, Variation
 from goals.models import Conversion
@@ -185,6 +188,16 @@ def test_exposures__of_an_sdk_for_a_user__count_for_the_code_that_a_later_link_g
 
     row = Exposure.objects.get()
     assert row.counts_for in {"v1", "ann"}
+
+
+@pytest.mark.promise("N-13")
+def test_export__of_a_person__has_the_exposures_of_its_devices(world: World) -> None:
+    world.send(view(world, userId=None, anonymousId="phone"), view(world, at=5, userId="ann", anonymousId="laptop"))
+    world.send(world.event("identify", userId="ann", anonymousId="phone"))
+
+    exported = [msgspec.json.decode(raw) for raw in export_visits(world.site, find_person(world.site.pk, ["ann"]))]
+
+    assert {each["visitorCode"] for each in exported} == {"phone", "ann"}
 
 
 @pytest.mark.promise("N-13")

@@ -105,6 +105,15 @@ def test_timeline__of_sdk_lines__has_page_views_and_exposures(world: World) -> N
     }
 
 
+def test_timeline__of_an_exposure_that_an_event_says__has_its_names(world: World) -> None:
+    properties = {"experiment_id": "checkout-2", "experiment_name": "Checkout 2", "variation_id": "b"}
+    world.send(world.event(event="Experiment Viewed", properties=properties))
+
+    exposures = [moment for moment in moments_of(world, "user-1") if moment.kind == MomentKind.EXPOSURE]
+
+    assert [moment.name for moment in exposures] == ["Variation b of Checkout 2"]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
 def test_timeline__page_by_page__has_each_moment_once(world: World, limit: int) -> None:
     """Also if several moments of all kinds have one time."""

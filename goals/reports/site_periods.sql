@@ -108,11 +108,14 @@ SELECT 'period' AS kind, number AS period,
  UNION ALL
 SELECT 'other zone', NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL FROM goal WHERE zone <> :zone
  UNION ALL
-SELECT 'day', NULL, NULL, d.day, NULL, NULL, sum(d.conversions), NULL, NULL
-  FROM line
-  JOIN goals_goalday AS d ON d.site_id = :site AND d.day BETWEEN line.first_day AND line.last_day
- WHERE d.goal_id NOT IN (SELECT id FROM goals_goal WHERE site_id = :site AND deleted_at IS NOT NULL)
- GROUP BY line.number, d.day
+SELECT 'day', NULL, NULL, day, NULL, NULL, conversions, NULL, NULL
+  FROM (SELECT d.day, sum(d.conversions) AS conversions  -- once for both periods
+          FROM goals_goalday AS d
+         WHERE d.site_id = :site
+               AND d.day BETWEEN (SELECT min(first_day) FROM line) AND (SELECT max(last_day) FROM line)
+               AND d.goal_id NOT IN (SELECT id FROM goals_goal WHERE site_id = :site AND deleted_at IS NOT NULL)
+         GROUP BY d.day) AS kept
+ WHERE EXISTS (SELECT FROM line WHERE kept.day BETWEEN line.first_day AND line.last_day)
  UNION ALL
 SELECT 'hour', NULL, NULL, NULL, hour, NULL, count(*), NULL, NULL
   FROM line

@@ -58,8 +58,9 @@ SELECT json_build_object('visitorCode', visitor_code, 'type', 'activity', 'start
  UNION ALL
 SELECT json_build_object('visitorCode', coalesce(nullif(visitor_code, ''), anonymous_id), 'type', 'exposure',
                          'experimentId', experiment_id, 'variationId', variation_id, 'firstAt', first_at)::text
-  FROM goals_exposure WHERE {OF_PERSON}
-    OR (site_id = %(site)s AND anonymous_id <> '' AND anonymous_id = ANY(%(codes)b::text[]))
+  FROM goals_exposure
+ WHERE site_id = %(site)s AND (visitor_code = ANY(%(codes)b::text[])
+                               OR (anonymous_id <> '' AND anonymous_id = ANY(%(codes)b::text[])))
  UNION ALL
 SELECT json_build_object('visitorCode', visitor_code, 'type', 'cancellation', 'goalId', goal_id,
                          'occurredAt', occurred_at, 'revenue', revenue, 'currency', currency,

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.sessions.models import Session
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.admin import Desk, at_desk
 from tests.browser.chromium import needs_browser
@@ -116,3 +116,72 @@ def test_page__of_figures__renews_itself_when_events_came(shop: Shop, desk: Desk
 
     expect(desk.page.locator(place)).to_contain_text("31", timeout=25_000)  # 30 s without a stream
     assert desk.page.evaluate("window.isStillThere")
+
+
+def open_long_list(shop: Shop, desk: Desk) -> Locator:
+    """Open a list of 40 events on a phone, and return its fifth row."""
+    desk.page.set_viewport_size({"width": 390, "height": 700})
+    for number in range(40):
+        send(shop, f"Order {number}")
+    shop.digest()
+    open_events(desk)
+    expect(desk.page.locator("tbody tr[data-id]")).to_have_count(40)
+    return desk.page.locator("tbody tr[data-id]", has_text="Order 35")
+
+
+def await_more(shop: Shop, desk: Desk, row: Locator) -> Locator:
+    """Send two events, and return the button that holds their rows. Assert that no row moved."""
+    before = row.bounding_box()
+    more = desk.page.get_by_role("button", name="2 new events")
+    for name in ("Later", "Latest"):
+        send(shop, name)
+    expect(more).to_be_visible()
+    shop.digest()
+    desk.page.wait_for_timeout(2_000)  # the page has asked again
+    assert row.bounding_box() == before
+    expect(desk.page.get_by_text("Latest")).to_have_count(0)
+    return more
+
+
+def test_rows__while_a_person_has_scrolled__come_by_a_button(shop: Shop, desk: Desk) -> None:
+    row = open_long_list(shop, desk)
+    row.scroll_into_view_if_needed()
+    desk.page.evaluate("scrollTo(0, 300)")
+    await_more(shop, desk, row).click()
+
+    latest = desk.page.locator("tbody tr[data-id]").first
+    expect(latest).to_contain_text("Latest")
+    expect(latest).to_contain_text("Converted")  # as it is now
+    expect(latest).to_be_in_viewport()
+    expect(desk.page.get_by_role("button", name="new events")).to_be_hidden()
+
+
+def test_rows__while_a_person_looks_into_one__wait_until_they_have_left_it(shop: Shop, desk: Desk) -> None:
+    row = open_long_list(shop, desk)
+    row.get_by_role("link").focus()
+    desk.page.keyboard.press("Space")
+    expect(desk.page.get_by_role("dialog")).to_contain_text("Order 35")
+    await_more(shop, desk, row)
+    expect(row).to_have_class("gp-looked")
+
+    desk.page.keyboard.press("Escape")
+    expect(row.get_by_role("link")).to_be_focused()
+    row.get_by_role("link").blur()
+    expect(desk.page.locator("tbody tr[data-id]").first).to_contain_text("Latest")
+
+
+def test_rows__while_text_is_selected__stay(shop: Shop, desk: Desk) -> None:
+    row = open_long_list(shop, desk)
+    row.get_by_text("Order 35").select_text()
+    await_more(shop, desk, row)
+    assert desk.page.evaluate("getSelection().toString()") == "Order 35"
+
+
+def test_row__with_the_keyboard__keeps_it_when_its_event_is_processed(shop: Shop, desk: Desk) -> None:
+    open_events(desk)
+    send(shop, "Order")
+    row = desk.page.locator("tbody tr[data-id]")
+    row.get_by_role("link").focus()
+    shop.digest()
+    expect(row).to_contain_text("Converted")
+    expect(row.get_by_role("link")).to_be_focused()

@@ -1,4 +1,6 @@
 // Fills the list of events: asks for new ones, and for the current state of those that are queued, when live.js says so.
+// While a person reads, new rows are held behind a button, so that no row moves. A person reads who has scrolled, looks into a row, has the
+// keyboard in one or selects text.
 "use strict";
 
 addEventListener("DOMContentLoaded", () => {
@@ -6,20 +8,29 @@ addEventListener("DOMContentLoaded", () => {
   const table = document.querySelector("tbody[data-rows]");
   const news = document.getElementById("news");
   const pause = document.getElementById("pause");
+  const more = document.getElementById("more");
+  const held = new Map(); // rows by id
   let after = table.dataset.after;
   let isPaused = false;
 
-  const put = (row) => {
-    const known = table.querySelector(`tr[data-id="${row.dataset.id}"]`);
-    if (known) {
-      if (known.outerHTML !== row.outerHTML) {
-        known.replaceWith(row);
-      }
-      return 0;
-    }
+  const isSelected = (part) => !getSelection().isCollapsed && getSelection().containsNode(part, true);
+  const isReading = () =>
+    scrollY > 8 || table.contains(document.activeElement) || isSelected(table) || document.querySelector("#peek:not([hidden])");
+  const amount = (count) => (count === 1 ? "1 new event" : `${count}${count < MOST_ROWS ? "" : "+"} new events`);
+
+  // Returns false for a row whose text is selected, which stays until it no longer is. A row keeps its mark and the keyboard.
+  const replace = (known, row) => {
+    row.classList.toggle("gp-looked", known.classList.contains("gp-looked"));
+    if (known.outerHTML === row.outerHTML) return true;
+    if (isSelected(known)) return false;
+    const isFocused = known.contains(document.activeElement);
+    known.replaceWith(row);
+    if (isFocused) row.querySelector("a").focus({ preventScroll: true });
+    return true;
+  };
+  const insert = (row) => {
     const older = [...table.rows].find((each) => Number(each.dataset.id) < Number(row.dataset.id));
     table.insertBefore(row, older ?? null);
-    return 1;
   };
 
   // A line above the first event of each day, also if it came while the page was open.
@@ -35,9 +46,31 @@ addEventListener("DOMContentLoaded", () => {
     }
   };
 
+  // Puts the rows that were held into the list.
+  const show = () => {
+    const count = held.size;
+    for (const row of held.values()) insert(row);
+    held.clear();
+    more.hidden = true;
+    while (table.rows.length > MOST_ROWS) {
+      table.lastElementChild.remove();
+    }
+    if (count) {
+      separate();
+      document.getElementById("events").hidden = false;
+      document.getElementById("no-events")?.remove();
+    }
+  };
+  const showUnlessReading = () => {
+    more.hidden = !held.size || !isReading();
+    more.textContent = amount(held.size);
+    if (more.hidden) show();
+  };
+
   const look = async () => {
     const address = new URL(table.dataset.rows, location.href);
-    const open = [...table.querySelectorAll("tr[data-open]")].slice(0, 100).map((row) => row.dataset.id);
+    const rows = [...held.values(), ...table.rows];
+    const open = rows.filter((row) => "open" in row.dataset).slice(0, 100).map((row) => row.dataset.id);
     address.searchParams.set("after", after);
     address.searchParams.set("open", open.join(","));
     const answer = await fetch(address, { redirect: "error" });
@@ -48,27 +81,29 @@ addEventListener("DOMContentLoaded", () => {
     after = found.after;
     const parsed = document.createElement("template");
     parsed.innerHTML = found.html;
-    const count = [...parsed.content.querySelectorAll("tr[data-id]")].reduce((sum, row) => sum + put(row), 0);
-    while (table.rows.length > MOST_ROWS) {
-      table.lastElementChild.remove();
+    const before = held.size;
+    let isWhole = true;
+    for (const row of parsed.content.querySelectorAll("tr[data-id]")) {
+      const known = table.querySelector(`tr[data-id="${row.dataset.id}"]`);
+      if (known) isWhole = replace(known, row) && isWhole;
+      else held.set(row.dataset.id, row);
     }
-    if (count) {
-      separate();
-      document.getElementById("events").hidden = false;
-      document.getElementById("no-events")?.remove();
-      news.textContent = count === 1 ? "1 new event" : `${count} new events`;
-    }
+    const oldest = [...held.keys()].sort((one, other) => one - other).slice(0, -MOST_ROWS);
+    for (const id of oldest) held.delete(id);
+    if (held.size > before) news.textContent = amount(held.size);
+    showUnlessReading();
+    return isWhole;
   };
 
   const turn = async () => {
     if (isPaused) return false;
     try {
-      await look();
+      const isWhole = await look();
       if (news.dataset.trouble) {
         news.textContent = "Live";
         delete news.dataset.trouble;
       }
-      return true;
+      return isWhole;
     } catch {
       if (!isPaused) {
         news.textContent = "The server does not answer, or you are signed out. Reconnecting…";
@@ -84,6 +119,12 @@ addEventListener("DOMContentLoaded", () => {
     pause.textContent = isPaused ? "Resume" : "Pause";
     news.textContent = isPaused ? "Paused" : "Live";
   });
+  more.addEventListener("click", () => {
+    show();
+    document.getElementById("events").focus({ preventScroll: true });
+    scrollTo(0, 0);
+  });
+  setInterval(() => held.size && showUnlessReading(), 300);
   news.textContent = "Live";
   live.follow(turn, { every: 1, least: 1 });
 });

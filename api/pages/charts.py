@@ -67,8 +67,8 @@ class Chart:
         return msgspec.json.encode(chart).decode()
 
     @property
-    def rows(self) -> list[tuple[str, list[float | None], str, str]]:
-        """The rows of the table: a label, its values, its link or an empty text, and its annotations."""
+    def rows(self) -> list[tuple[str, list[tuple[str, float | None]], str, str]]:
+        """The rows of the table: a label, its values by series, its link or an empty text, and its annotations."""
         links = self.links or [""] * len(self.labels)
         notes: dict[int, list[str]] = {}
         for place, text in self.marks:
@@ -76,7 +76,7 @@ class Chart:
         return [
             (
                 label,
-                [series.values[place] for series in self.series],
+                [(series.label, series.values[place]) for series in self.series],
                 links[place],
                 "; ".join(notes.get(place, ())),
             )

@@ -123,6 +123,7 @@ urlpatterns = [
     path("<slug:sitecode>/settings/save/", settings.save_settings, name="settings-save"),
     path("<slug:sitecode>/settings/keys/", keys.list_keys, name="settings-keys"),
     path("<slug:sitecode>/settings/sources/", sources.list_sources, name="settings-sources"),
+    path("<slug:sitecode>/settings/sources/<int:source_id>/", sources.show_source, name="settings-source"),
     path("<slug:sitecode>/settings/sources/change/", sources.change_sources, name="settings-sources-change"),
     path("<slug:sitecode>/settings/rules/", rules.list_rules, name="settings-rules"),
     path("<slug:sitecode>/settings/rules/change/", rules.change_rules, name="settings-rules-change"),

@@ -195,6 +195,7 @@ def pages(site: Site, facts: Facts) -> Iterator[Look]:
     yield from searches(look, facts)
     yield from people(look, facts)
     yield from events(look, facts)
+    yield look("settings-source", facts.sources[1])
     yield look("settings-rule", facts.rule.pk)
     yield look("settings-alert", facts.alert.pk)
     yield look("settings-flag", facts.flag.pk)

@@ -202,6 +202,7 @@ PAGES: Final[dict[str, Page]] = {
     ),
     "settings-keys": Page(),
     "settings-sources": Page(),
+    "settings-source": Page(),
     "settings-sources-change": Page(
         None,
         OWNER,
@@ -340,12 +341,14 @@ PAGES: Final[dict[str, Page]] = {
         form={"do": "invite", "username": "outsider", "role": "viewer"},
         odd_forms=[
             {"do": "invite", "username": "outsider", "role": "viewer"},
+            {"do": "withdraw", "username": "outsider"},
             {"do": "change", "member": "{member_id}", "role": "viewer"},
             {"do": "remove", "member": "{member_id}"},
             {"do": "remove", "member": "{member_id}", "confirmed": "yes"},
         ],
         forms=[
             {"do": "invite", "username": "eve", "role": "viewer"},
+            {"do": "withdraw", "username": "eve"},
             {"do": "role", "member": "{member_id}", "role": "editor"},
             {"do": "remove", "member": "{member_id}"},
         ],

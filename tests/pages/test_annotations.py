@@ -45,7 +45,7 @@ def test_annotation__written_in_the_zone_of_the_site__is_at_its_day_in_chart_and
     (chart,) = re.findall(r'data-chart="([^"]*)"', page)[:1]
     (mark,) = json.loads(chart.replace("&quot;", '"'))["marks"]
     assert mark == {"at": 6, "text": "Sale “begins” (editor)"}
-    row = re.search(r"<tr><td>2026-11-21</td>.*?</tr>", page, re.DOTALL)
+    row = re.search(r'<tr><td class="gp-name">2026-11-21</td>.*?</tr>', page, re.DOTALL)
     assert row is not None
     assert "Sale “begins” (editor)" in row[0]
     assert "Edit Sale" not in page, "a viewer changes nothing"

@@ -105,7 +105,7 @@ def test_breakdown__of_a_shop__has_a_bar_and_a_share_in_each_row(
 ) -> None:
     page = text_of(enter("viewer").get(f"{page_of(shop, 'breakdown/')}?{DAYS}&{query}"))
 
-    rows = re.findall(r'<rect width="([\d.]+)" height="1"/></svg></td><td class="gp-number">(.*?)</td>', page)
+    rows = re.findall(r'<rect width="([\d.]+)" height="1"/></svg></td><td class="gp-number gp-first">(.*?)</td>', page)
     assert [share for _, share in rows] == shares
     assert [float(width) for width, _ in rows] == [float(share.removesuffix(" %")) for share in shares]
 

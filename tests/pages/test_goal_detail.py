@@ -43,8 +43,8 @@ def test_goal__with_conversions__shows_their_curve(world: World, goal: Goal, ent
     page = text_of(enter("viewer").get(f"{page_of(goal)}?from=2026-11-20&to=2026-11-22&step=hour"))
 
     assert "EUR 1,234.50" in page
-    assert "<td>2026-11-22 03:00</td>" in page  # the chart's table
-    assert page.count("<td>2026-11-2") == 2 * 72  # conversions and revenue by hour
+    assert '<td class="gp-name">2026-11-22 03:00</td>' in page  # the chart's table
+    assert page.count('<td class="gp-name">2026-11-2') == 2 * 72  # conversions and revenue by hour
 
 
 @pytest.mark.parametrize("tab", ["", "breakdown/"])

@@ -46,7 +46,7 @@ def test_list__shows_members_state_and_what_uses_a_segment(people: World, enter:
     text = text_of(enter("viewer").get(address("segments/")))
     row = text[text.index(">Pros</a>") : text.index("</tr>", text.index(">Pros</a>"))]
 
-    assert '<td class="gp-number">1</td>' in row
+    assert '<td class="gp-number gp-key">1<' in row
     assert all(use in row for use in ("Also pros", "checkout", "3 <span", "ready"))
     assert "filling, 40 %" in text
     assert "New segment" not in text  # a viewer makes none

@@ -51,7 +51,7 @@ class SourceRow:
     id: int
     name: str
     received: SourceCounts
-    outcomes: Sequence[int]  # of the kinds that occur
+    outcomes: Sequence[tuple[str, int]]  # of the kinds that occur, by their label
     link: str  # to its events of the period
 
 
@@ -149,7 +149,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
                 source.pk,
                 source.name,
                 came.get(source.pk, SourceCounts()),
-                [outcomes.by_source.get(source.pk, Counter())[code] for code in kinds],
+                [(LABELS[code], outcomes.by_source.get(source.pk, Counter())[code]) for code in kinds],
                 links.to(source=source.pk),
             )
             for source in sources

@@ -46,7 +46,11 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
         account=account,
         lines=make_lines(site, account),
         rows=[
-            (names.get(row.source_id or 0, "Deleted sources"), row, [row.of(outcome) for outcome in OUTCOMES])
+            (
+                names.get(row.source_id or 0, "Deleted sources"),
+                row,
+                [(label, row.of(outcome)) for outcome, label in OUTCOMES.items()],
+            )
             for row in result.accounts
         ],
         outcomes=OUTCOMES.values(),

@@ -1,17 +1,17 @@
 """The sources of a site and their write keys."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Prefetch
-from django.http import HttpRequest, HttpResponseBase
+from django.db.models import Prefetch, QuerySet
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
@@ -32,36 +32,67 @@ MOST_HOURS: Final = 720  # of overlap
 KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind not in Source.SINGLE_KINDS]
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedSource:
+    """A source with its live keys, its counts, and its budgets."""
+
+    source: Source
+    ever: SourceCounts
+    day: SourceCounts  # the last 24 hours
+    budgets: Sequence["BudgetRow"]
+
+    @property
+    def is_over_budget(self) -> bool:
+        return any(row.used.turned_away for row in self.budgets)
+
+
+def load_rows(site: Site, sources: QuerySet[Source], *, now: datetime) -> list[LoadedSource]:
+    """Return sources with what their pages show. Five queries."""
+    live = live_write_keys(now=now).order_by("pk")
+    loaded = list(sources.prefetch_related(Prefetch("write_keys", queryset=live)))
+    ids = [source.pk for source in loaded]
+    ever = load_source_counts(site.pk, ids)
+    day = load_source_counts(site.pk, ids, since=now - timedelta(hours=24))
+    used = budgets.load_use(site.pk, ids)
+    return [
+        LoadedSource(
+            source,
+            ever.get(source.pk, SourceCounts()),
+            day.get(source.pk, SourceCounts()),
+            budget_rows(source, used[source.pk]),
+        )
+        for source in loaded
+    ]
+
+
 @site_page()
 def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Show the sources with their counts, budgets and live keys. Six queries of its own."""
-    now = timezone.now()
-    live = live_write_keys(now=now).order_by("pk")
-    sources = list(site.sources.order_by("pk").prefetch_related(Prefetch("write_keys", queryset=live)))
-    ids = [source.pk for source in sources]
-    ever, day, used = (
-        load_source_counts(site.pk, ids),
-        load_source_counts(site.pk, ids, since=now - timedelta(hours=24)),
-        budgets.load_use(site.pk, ids),
-    )
+    """Show the sources with their counts and live keys. Six queries of its own."""
     return show(
         request,
         "pages/settings/sources.html",
         title="Sources and write keys",
         tab="settings-sources",
-        sources=[
-            (
-                source,
-                ever.get(source.pk, SourceCounts()),
-                day.get(source.pk, SourceCounts()),
-                budget_rows(source, used[source.pk]),
-            )
-            for source in sources
-        ],
+        rows=load_rows(site, site.sources.order_by("pk"), now=timezone.now()),
         duplicates=DuplicateSources.objects.filter(site=site)
         .select_related("one", "other")
         .order_by("-last_seen_at")[:10],
         kinds=KINDS,
+    )
+
+
+@site_page()
+def show_source(request: HttpRequest, site: Site, source_id: int) -> HttpResponseBase:
+    """Show a source with its budgets and keys, and the forms that change it. Five queries of its own."""
+    rows = load_rows(site, site.sources.filter(pk=source_id), now=timezone.now())
+    if not rows:
+        raise Http404
+    return show(
+        request,
+        "pages/settings/source.html",
+        title=rows[0].source.name,
+        tab="settings-sources",
+        row=rows[0],
         most_hours=MOST_HOURS,
     )
 
@@ -105,21 +136,26 @@ def spell_mib(size: int) -> str:
 def change_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Create or change a source, or rotate or revoke a write key, as the button `do` says."""
     do = request.POST.get("do", "")
+    if do == "create":
+        with transaction.atomic():
+            created = create(request, site)
+        return redirect(created or reverse("pages:settings-sources", args=[site.sitecode]))
+    source = get_in_site(Source, site, request.POST.get("source", ""))
     if do in QUESTIONS and not is_confirmed(request):
-        question = QUESTIONS[do](request, get_in_site(Source, site, request.POST.get("source", "")))
-        return question or redirect("pages:settings-sources", site.sitecode)
+        return QUESTIONS[do](request, source) or redirect(page_of(source))
     with transaction.atomic():
-        if do == "create":
-            answer = create(request, site)
-        else:
-            source = get_in_site(Source, site, request.POST.get("source", ""))
-            answer = CHANGES[do](request, source) if do in CHANGES else ""
+        answer = CHANGES[do](request, source) if do in CHANGES else ""
     if answer:
         messages.success(request, answer)
-    return redirect("pages:settings-sources", site.sitecode)
+    return redirect(page_of(source))
+
+
+def page_of(source: Source) -> str:
+    return reverse("pages:settings-source", args=[source.site.sitecode, source.pk])
 
 
 def create(request: HttpRequest, site: Site) -> str:
+    """Create a source and return the address of its page, empty after an error message."""
     kind = request.POST.get("kind", "")
     try:
         with transaction.atomic():
@@ -130,7 +166,8 @@ def create(request: HttpRequest, site: Site) -> str:
         messages.error(request, " ".join(error.messages))
         return ""
     write_audit(request.user, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
-    return f"Source “{source.name}” created. Send events with the write key below."
+    messages.success(request, f"Source “{source.name}” created. Send events with the write key below.")
+    return page_of(source)
 
 
 def save(request: HttpRequest, source: Source) -> str:
@@ -220,7 +257,7 @@ def ask_rotate(request: HttpRequest, source: Source) -> HttpResponseBase | None:
         ],
         warning="Give the new key to the senders in time. Events with an ended key are rejected and lost.",
         action="Rotate key",
-        back=reverse("pages:settings-sources", args=[source.site.sitecode]),
+        back=page_of(source),
     )
 
 
@@ -241,7 +278,7 @@ def ask_revoke(request: HttpRequest, source: Source) -> HttpResponseBase | None:
         ],
         warning="Events with this key are rejected within 5 seconds, and lost. This can't be undone.",
         action="Revoke key",
-        back=reverse("pages:settings-sources", args=[source.site.sitecode]),
+        back=page_of(source),
     )
 
 

@@ -87,7 +87,7 @@ def test_source__its_budget__is_shown_changed_and_noted(
     owner: Client, enter: Enter, source: Source, world: World
 ) -> None:
     world.client.post("/v1/track", json={"writeKey": "key-of-the-web", "userId": "u", "event": "Buy"})
-    wait_until(lambda: "1 of 5,000,000 events" in look(enter("viewer"), "sources/"))
+    wait_until(lambda: "1 of 5,000,000 events" in look(enter("viewer"), f"sources/{source.pk}/"))
 
     change(
         owner,
@@ -112,13 +112,14 @@ def test_source__its_budget__is_shown_changed_and_noted(
         {"events_per_day": None, "bytes_per_day": None},
         {"events_per_day": 1, "bytes_per_day": 524_288},
     )
-    shown = look(owner, "sources/")
+    shown = look(owner, f"sources/{source.pk}/")
     assert "1 of 1 event and" in shown
     assert 'name="mib_per_day" value="0.5"' in shown
     clear_lookups()
     answer = world.client.post("/v1/track", json={"writeKey": "key-of-the-web", "userId": "u", "event": "Buy"})
     assert answer.status_code == 429
-    wait_until(lambda: "1 request rejected over the budget" in look(owner, "sources/"))
+    wait_until(lambda: "1 request rejected over the budget" in look(owner, f"sources/{source.pk}/"))
+    assert "over budget" in look(owner, "sources/")
     change(owner, "sources/change/", do="budget", source=source.pk)
     source.refresh_from_db()
     assert {getattr(source, name) for name in BUDGET_FIELDS} == {None}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.db.models.functions import Lower
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 DAYS: Final = 7
 ACCEPTED: Final = "Accepted an invitation"
+# Beginnings of entries of the audit log, before a username.
+INVITED: Final = "Invited "
+WITHDREW: Final = "Took back the invitation of "
+DELETED: Final = "Deleted the user "
 MOST_AN_HOUR: Final = 50  # of a site, that are sent by e-mail
 SALT: Final = "api.pages.joining"  # invitations that were sent depend on it
 
@@ -36,6 +42,20 @@ class Invitation:
     site: Site
     username: str
     role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class OpenInvitation:
+    """An invitation that was neither accepted nor taken back, as the owners of its site see it."""
+
+    username: str
+    role: Role
+    by: str
+    at: datetime
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.at + timedelta(days=DAYS)
 
 
 def clean_username(text: str) -> str:
@@ -59,8 +79,44 @@ def invite(
     logs = [AuditEntry.objects.filter(site=each) for each in (site, None)]
     newest = [log.order_by("-pk").values_list("pk", flat=True).first() or 0 for log in logs]
     token = signing.dumps([site.pk, username, role, inviter.pk, max(newest)], salt=SALT)
-    write_audit(by, site, f"Invited {username}", None, {"role": role})
+    write_audit(by, site, f"{INVITED}{username}", None, {"role": role})
     return token.rpartition(":")[0]
+
+
+def list_open(site: Site, *, now: datetime) -> list[OpenInvitation]:
+    """Return the open invitations of a site by username, the newest of each. Five queries.
+
+    The audit log holds them, because links are signed and stored nowhere. The log does not know the user of a program.
+    Its invitations therefore stay here, even if that user is no owner any more.
+    """
+    owners = set(site.memberships.filter(role=Role.OWNER, user__is_active=True).values_list("user_id", flat=True))
+    owners |= set(User.objects.filter(is_superuser=True, is_active=True).values_list("pk", flat=True))
+    found: dict[str, OpenInvitation] = {}
+    recent = AuditEntry.objects.filter(at__gt=now - timedelta(days=DAYS))
+    told = Q(what=ACCEPTED)
+    for beginning in (INVITED, WITHDREW, removed("")):
+        told |= Q(what__startswith=beginning)
+    entries = [*recent.filter(told, site=site), *recent.filter(site=None, what__startswith=DELETED)]
+    for entry in sorted(entries, key=lambda each: each.pk):
+        if entry.what.startswith(INVITED) and (entry.user_id is None or entry.user_id in owners):
+            username = entry.what.removeprefix(INVITED)
+            role = Role((entry.after or {})["role"])
+            found[username.casefold()] = OpenInvitation(username, role, entry.who, entry.at)
+        elif entry.what == ACCEPTED:
+            found.pop(entry.who.casefold(), None)
+        elif entry.what.startswith(DELETED):
+            found.pop(entry.what.partition("“")[2].removesuffix("”").casefold(), None)
+        else:
+            found.pop(entry.what.removeprefix(WITHDREW).removeprefix(removed("")).casefold(), None)
+    members = site.memberships.annotate(name=Lower("user__username")).filter(name__in=list(found))
+    for name in members.values_list("name", flat=True):
+        del found[name]
+    return sorted(found.values(), key=lambda each: each.username.casefold())
+
+
+def withdraw(site: Site, username: str, *, by: "User | AnonymousUser | str") -> None:
+    """End every invitation of a username to a site, by an entry of the audit log."""
+    write_audit(by, site, f"{WITHDREW}{username}", None, None)
 
 
 def address_of(request: HttpRequest, unsigned: str) -> str:
@@ -70,7 +126,7 @@ def address_of(request: HttpRequest, unsigned: str) -> str:
 
 def may_send(site: Site, *, now: datetime) -> bool:
     """Return True if the site may send another invitation by e-mail. One query."""
-    recent = AuditEntry.objects.filter(site=site, at__gt=now - timedelta(hours=1), what__startswith="Invited ")
+    recent = AuditEntry.objects.filter(site=site, at__gt=now - timedelta(hours=1), what__startswith=INVITED)
     return recent.count() < MOST_AN_HOUR
 
 
@@ -88,10 +144,11 @@ def write_letter(site: Site, link: str, role: Role, *, inviter: str) -> tuple[st
 
 
 def open_invitation(token: str) -> Invitation | None:
-    """Return the invitation of a link, None if it has ended. Seven queries at most.
+    """Return the invitation of a link, None if it has ended. Eight queries at most.
 
-    It ends after DAYS, and when its sender is not an owner any more. It also ends when the person is removed from the
-    site, or an administrator deletes the account. An account that differs in case only is the invited one.
+    It ends after DAYS, when an owner takes it back, and when its sender is not an owner any more. It also ends when
+    the person is removed from the site, or an administrator deletes the account. An account that differs in case only
+    is the invited one.
     """
     try:
         site_id, username, role, inviter_id, newest = signing.loads(token, salt=SALT, max_age=DAYS * 24 * 3600)
@@ -107,9 +164,10 @@ def open_invitation(token: str) -> Invitation | None:
     owns = Membership.objects.filter(user=inviter, site=site, role=Role.OWNER).exists()
     # A user who accepted it and is not a member any more was removed, for example in the tables.
     since = AuditEntry.objects.filter(site=site, pk__gt=newest)
-    deletions = AuditEntry.objects.filter(site=None, pk__gt=newest, what__startswith="Deleted the user ")
+    deletions = AuditEntry.objects.filter(site=None, pk__gt=newest, what__startswith=DELETED)
     is_over = (
         since.filter(what=removed(username)).exists()
+        or since.filter(what__iexact=f"{WITHDREW}{username}").exists()
         or deletions.filter(what__iendswith=f" “{username}”").exists()
         or (
             since.filter(what=ACCEPTED, who=username[:150]).exists()

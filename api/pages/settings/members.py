@@ -42,6 +42,7 @@ def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
         title="Members",
         tab="settings-members",
         members=members,
+        invitations=invitations.list_open(site, now=timezone.now()),
         roles=Role,
         has_mail=has_mail(),
     )
@@ -57,6 +58,8 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
     with transaction.atomic():
         Site.objects.select_for_update().get(pk=site.pk)  # two owners must not remove each other
         problem = ""
+        if request.POST.get("do") == "withdraw":
+            return withdraw(request, site, request.POST.get("username", ""))
         if request.POST.get("do") != "remove" and role not in Role.values:
             problem = "Choose a role."
         elif request.POST.get("do") == "remove":
@@ -89,7 +92,7 @@ def invite(request: HttpRequest, site: Site, text: str, role: Role) -> HttpRespo
         user = User.objects.filter(username=username, is_active=True).first() if request.user.is_superuser else None
         if user is not None and not AuditEntry.objects.filter(site=None, what=created_by_invitation(user)).exists():
             Membership.objects.create(user=user, site=site, role=role)
-            write_audit(request.user, site, f"Invited {username}", None, {"role": role})
+            write_audit(request.user, site, f"{invitations.INVITED}{username}", None, {"role": role})
             messages.success(request, f"{username} is a member now.")
             return redirect("pages:settings-members", site.sitecode)
         may_send = invitations.may_send(site, now=timezone.now())
@@ -127,6 +130,16 @@ def send(letter: tuple[str, str], address: str) -> tuple[bool, str]:
     except MailError as error:
         return False, str(error)
     return True, ""
+
+
+def withdraw(request: HttpRequest, site: Site, username: str) -> HttpResponseBase:
+    """Take an open invitation back."""
+    if username not in {invitation.username for invitation in invitations.list_open(site, now=timezone.now())}:
+        messages.error(request, "This invitation was accepted, or it has ended.")
+    else:
+        invitations.withdraw(site, username, by=request.user)
+        messages.success(request, f"Invitation of {username} taken back. Its link does not work any more.")
+    return redirect("pages:settings-members", site.sitecode)
 
 
 def find_member(site: Site, number: str) -> Membership | None:

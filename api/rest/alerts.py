@@ -62,6 +62,14 @@ class AlertShape(AlertFields):
     id = serializers.IntegerField()
     firingSince = serializers.DateTimeField(source="firing_since", allow_null=True)
     checkedAt = serializers.DateTimeField(source="checked_at", allow_null=True)
+    acknowledgedAt = serializers.DateTimeField(
+        source="acknowledged_at",
+        allow_null=True,
+        help_text="When a person said that they know. Reminders are rarer then.",
+    )
+    snoozedUntil = serializers.DateTimeField(
+        source="snoozed_until", allow_null=True, help_text="Until then it sends no reminder, unless it fires again."
+    )
     finding = serializers.SerializerMethodField(help_text="The result of the last check that decided its state.")
     dateCreated = serializers.DateTimeField(source="created_at")
 

@@ -1,6 +1,7 @@
 """Filters that write figures, times and reasons: `{% load figures %}`."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -76,11 +77,11 @@ def in_currency(total: Decimal, currency: str | None) -> str:
 
 
 @register.filter
-def percent(rate: float | None) -> str:
-    """Return `97.5 %`, never 100 % if it is less; `–` if there is no rate."""
-    if rate is None:
-        return "–"
-    return "100 %" if rate >= 100 else f"{min(rate, 99.9):.1f}".removesuffix(".0") + " %"  # noqa: PLR2004
+def code(text: str | None) -> SafeString:
+    """Return a sentence with its words in backticks as code. Safe markup stays as it is."""
+    parts = re.split("`([^`]+)`", conditional_escape(text or ""))
+    marked = (f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
+    return mark_safe("".join(marked))  # noqa: S308 - every part is escaped
 
 
 @register.filter

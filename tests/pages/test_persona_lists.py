@@ -88,6 +88,20 @@ def test_personas__in_the_list__have_size_and_change(world: World, viewer: Clien
     assert "No one entered or left" in text_of(viewer.get(address("personas/persona/?name=old")))
 
 
+def test_persona__chart__has_whole_days_only(world: World, viewer: Client) -> None:
+    """A part of the first day would look like a rise."""
+    now = datetime.now(UTC)
+    ago = (now - START).total_seconds() / 86_400
+    times = (0.0, 28.9, 29.4, 29.9, 30.5)
+    world.send(*(enter(world, "vip", f"u{days}", days=days - ago) for days in times))
+
+    chart = viewer.get(address("personas/persona/?name=vip")).context["chart"]
+
+    first = (now - timedelta(days=29)).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert (len(chart.labels), chart.labels[0]) == (30, first.date().isoformat())
+    assert sum(chart.series[0].values) == sum(now - timedelta(days=days) >= first for days in times)
+
+
 @pytest.mark.parametrize("sort", ["", "size"])
 def test_personas__more_than_a_page__follow_each_other(
     world: World, viewer: Client, monkeypatch: pytest.MonkeyPatch, sort: str

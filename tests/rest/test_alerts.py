@@ -1,10 +1,13 @@
 """Alerts in the management API."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
+from api.alerts import editing
 from api.alerts.editing import MOST_ALERTS
 from api.ingest.provisioning import create_site
 from api.models import Alert, AlertDelivery, AuditEntry
@@ -41,6 +44,21 @@ def test_alert__changed__keeps_other_fields_and_forgets_its_state(world: World, 
     assert (body(silent)["condition"], body(silent)["source"], body(silent)["firingSince"]) == ("silence", source, None)
     assert AuditEntry.objects.latest("pk").after == {"condition": "source silent for 30 min: Segment destination"}
     assert owner.get(f"{PATH}/{id_}") == body(silent)
+
+
+def test_alert__acknowledged_and_snoozed__says_so(world: World, owner: Caller) -> None:
+    id_, now = body(owner.post(PATH, LAG))["id"], timezone.now()
+    Alert.objects.update(firing_since=now)
+    alert = Alert.objects.get()
+
+    editing.acknowledge_or_snooze(alert, for_=None, by="ada", now=now)
+    known: Any = owner.get(f"{PATH}/{id_}")
+    editing.acknowledge_or_snooze(alert, for_=editing.SNOOZES["4"], by="ada", now=now)
+    snoozed: Any = owner.get(f"{PATH}/{id_}")
+
+    assert (parse_datetime(known["acknowledgedAt"]), known["snoozedUntil"]) == (now, None)
+    assert snoozed["acknowledgedAt"] is None
+    assert parse_datetime(snoozed["snoozedUntil"]) == now + timedelta(hours=4)
 
 
 @pytest.mark.parametrize(

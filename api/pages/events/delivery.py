@@ -142,6 +142,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         outcome_chart=draw_outcomes(outcomes, labels),
         outcomes=outcomes,
         succeeded=outcomes.decided - outcomes.failed,
+        success_share=1 - outcomes.failed / outcomes.decided if outcomes.decided else None,
         queued=outcomes.total["pending"] + outcomes.total["deferred"],
         kinds=[LABELS[code] for code in kinds],
         rows=[

@@ -102,7 +102,7 @@ class Stage:
 
     kind: StageKind
     count: int
-    share: float | None  # per cent
+    share: float | None  # a number from 0 to 1
     before: int | None
     change: FigureChange | None
     is_chosen: bool
@@ -163,7 +163,7 @@ def build_pipeline(
     def build(kind: StageKind) -> Stage:
         now, then, whole = count(kind)
         change = None if then is None else compare(now, then, is_better_if_more=kind.is_better_if_more)
-        share = 100 * now / whole if whole and kind.code != "received" else None
+        share = now / whole if whole and kind.code != "received" else None
         is_exact = now == sum(counts[each] for each in kind.kinds) and not any(counts[each] for each in kind.others)
         has_list = kind.code == "received" or (bool(kind.outcome) and is_exact)
         return Stage(kind, now, share, then, change, kind.code == chosen, has_list)

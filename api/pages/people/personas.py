@@ -22,7 +22,7 @@ from api.models import Removal, Role, Site
 from api.models.audit import write_audit
 from api.models.site_days import day_of
 from api.pages.access import page_of, show, site_page
-from api.pages.people.segments import draw_changes
+from api.pages.people.segments import DAYS, begin_of_chart, draw_changes
 from api.pages.query_form import QueryForm
 from cohorts import members, merge, queries
 from cohorts.models import Group, Identity, Persona
@@ -31,7 +31,6 @@ from cohorts.remote_data import COMMON_BYTES, MOST_LISTED
 from cohorts.segments.listing import ChangesOfDay
 
 PAGE: Final = 50
-CHART_DAYS: Final = 30  # that `draw_changes` draws
 MOST_SKIPPED: Final = 1_000_000
 TITLE_LENGTH: Final = 200
 
@@ -113,7 +112,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
     persona = get_object_or_404(Persona, site=site, name=_text(request, "name"))
     place, now = _place(request.GET), timezone.now()
     page = members.find_members(site.pk, "personas", persona.name, after=place)
-    since = now - timedelta(days=CHART_DAYS)
+    since = begin_of_chart(site, now)
     changes = count_changes(site.pk, [persona.pk], since=since, zone=site.time_zone, most=MOST_FACTS)[persona.pk]
     return show(
         request,
@@ -125,7 +124,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         members=page,
         changes=changes,
         chart=draw_changes([ChangesOfDay(*day) for day in changes.days], today=day_of(site, now)),
-        days=CHART_DAYS,
+        days=DAYS,
         most_changes=MOST_FACTS,
         is_first=place is None,
         most=members.MOST_SCANNED,

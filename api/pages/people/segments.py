@@ -1,7 +1,7 @@
 """Segments of a site: their list, one segment with its members, removal."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from django.contrib import messages
@@ -15,7 +15,7 @@ from api.http.wording import count_of
 from api.insight import segments
 from api.insight.segments import SegmentReport
 from api.models import Role, Site
-from api.models.site_days import day_of
+from api.models.site_days import day_of, start_of_day
 from api.pages.access import get_in_site, show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.confirm import ask, is_confirmed
@@ -113,7 +113,7 @@ def show_history(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
     segment = get_in_site(Segment, site, segment_id)
     now, place = timezone.now(), HistoryPlace(request.GET).values
     before = (place["before"], place["id"]) if place["before"] and place["id"] is not None else None
-    days = listing.count_changes(segment, since=now - timedelta(days=DAYS), zone=site.time_zone)
+    days = listing.count_changes(segment, since=begin_of_chart(site, now), zone=site.time_zone)
     changes = listing.list_changes(segment, before=before, limit=listing.PAGE + 1)
     older = QueryDict(mutable=True)
     if len(changes) > listing.PAGE:
@@ -173,12 +173,17 @@ def name_uses(report: SegmentReport, flags: Sequence[str]) -> str:
     )
 
 
+def begin_of_chart(site: Site, now: datetime) -> datetime:
+    """Return the start of the first day that `draw_changes` draws: a part of a day would look like a rise."""
+    return start_of_day(site, day_of(site, now) - timedelta(days=DAYS - 1))
+
+
 def draw_changes(days: Sequence[ChangesOfDay], *, today: date) -> Chart | None:
     """Return the chart of entries and exits of the last days, None without any."""
     if not days:
         return None
     by_day: Mapping[str, ChangesOfDay] = {each.day.isoformat(): each for each in days}
-    shown = [today - timedelta(days=DAYS - number) for number in range(DAYS + 1)]
+    shown = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
     labels = [day.isoformat() for day in shown]
     return Chart(
         labels,

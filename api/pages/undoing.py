@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from api.models import Role, Site
 from api.pages.access import may, show_forbidden, site_page
 from api.pages.goals import annotations, edit, merge, tags, views
-from api.pages.settings import alerts, rules
+from api.pages.settings import alerts, members, rules, sources
 from api.pages.undo import CannotUndoError, find_kept, forget_kept
 
 
@@ -36,6 +36,9 @@ UNDOS: Final[Mapping[str, Undo]] = MappingProxyType(
         rules.KIND: Undo(Role.OWNER, rules.undo_removal),
         annotations.KIND: Undo(Role.EDITOR, annotations.undo_deletion),
         alerts.KIND: Undo(Role.OWNER, alerts.undo_removal),
+        rules.KIND_OF_ORDER: Undo(Role.OWNER, rules.undo_move),
+        members.KIND: Undo(Role.OWNER, members.undo_role),
+        sources.KIND: Undo(Role.OWNER, sources.undo_change),
     }
 )
 

@@ -221,7 +221,7 @@ def test_change__interrupted__goes_on_where_it_was_and_is_started_once(
 
     change_goals()
 
-    change = GoalsChange.objects.get()
+    change = GoalsChange.objects.get(action="tag")
     assert (change.place, change.changed, change.finished_at is not None) == (9, 8, True)
     assert Tag.objects.get(name="new").goals.count() == 8
     assert AuditEntry.objects.count() == 1

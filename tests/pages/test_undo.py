@@ -1,7 +1,5 @@
 """Undo: a message after a change has a button that gives back what was taken away."""
 
-import html
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -16,20 +14,8 @@ from goals.models import Goal, GoalBinding, GoalTag, Tag
 from tests.pages.catalogue import Place
 from tests.support.goal_pages import BASE, make, page_of
 from tests.support.pages import Enter, address, text_of
+from tests.support.undo import TOAST, press_undo
 from tests.world import World
-
-TOAST = re.compile(r'<div class="gp-note gp-good gf-toast">.*?</div>', re.DOTALL)
-
-
-def press_undo(client: Client, response: Any, *, toast: int = -1, times: int = 1) -> str:
-    """Follow an answer to its page, press Undo in a toast, the last one, and return the text of the page after it."""
-    page = text_of(client.get(response.headers["Location"]))
-    shown = TOAST.findall(page)[toast]
-    (to,) = re.findall(r'action="([^"]*)"', shown)
-    fields: dict[str, list[str]] = {}
-    for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', shown):
-        fields.setdefault(html.unescape(name), []).append(html.unescape(value))
-    return [text_of(client.post(html.unescape(to), fields, follow=True)) for _ in range(times)][-1]
 
 
 def save(editor: Client, goal: Goal, **changes: Any) -> Any:

@@ -16,6 +16,7 @@ from api.models import GoalsChange, Role, Site
 from api.pages.access import get_in_site, show, site_page
 from api.pages.goals.goal_list import PER_PAGE, TAG_LENGTH, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
+from api.pages.query_form import read_id
 from api.pages.undo import say_with_undo
 from goals import catalogue
 from goals.list_order import find_goal_ids
@@ -92,28 +93,43 @@ def change_goals(request: HttpRequest, site: Site, change_id: int) -> HttpRespon
         user, ids = cast("User", request.user), goal_changes.list_goals_to_undo(change)
         goal_changes.start_change(change, user=user, now=now)
         goal_changes.run_change(change, now=now, seconds=AT_ONCE)
-        if change.finished_at is None:
-            return HttpResponseRedirect(address_of(site, change, request.GET))
+        back = None
         if ids:
             contrary = goal_changes.CONTRARY[change.action]
             back = goal_changes.prepare_change(site, contrary, ids, tag=change.tag, user=user)
+        if change.finished_at is None:  # the page of the progress has the button Undo in the end
+            query = request.GET.copy()
+            query["undo"] = str(back.pk) if back else ""
+            return HttpResponseRedirect(address_of(site, change, query))
+        if back is not None:
             say_with_undo(request, describe_end(change), address_of(site, back, request.GET))
         else:
             messages.success(request, describe_end(change))
         return HttpResponseRedirect(address_of_list(site, request.GET))
     is_asked = change.started_at is None
+    query = request.GET.copy()
+    undo = find_undo(site, change, read_id(query.pop("undo", [""])[-1]))
     return show(
         request,
         "pages/goals/changing.html",
         title=f"{Action(change.action).label.capitalize()}: {count_of(len(change.goal_ids), 'goal')}",
         change=change,
-        back=address_of_list(site, request.GET),
+        back=address_of_list(site, query),
+        undo=address_of(site, undo, query) if undo else "",
         size=len(change.goal_ids),
         question=goal_changes.preview_change(change) if is_asked else None,
         verb=Action(change.action).label.capitalize(),
         done=PAST_TENSE[change.action],
         end=describe_end(change) if change.finished_at else "",
     )
+
+
+def find_undo(site: Site, change: GoalsChange, number: int | None) -> GoalsChange | None:
+    """Return the prepared change that undoes a finished one, None once it was started or if it was not asked for."""
+    contrary = goal_changes.CONTRARY.get(Action(change.action))
+    if number is None or contrary is None or change.finished_at is None:
+        return None
+    return GoalsChange.objects.filter(site=site, pk=number, action=contrary, tag=change.tag, started_at=None).first()
 
 
 def describe_end(change: GoalsChange) -> str:

@@ -1,6 +1,6 @@
 """The members of a site: invited, changed and removed."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -24,9 +24,11 @@ from api.pages.access import show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.query_form import read_id
 from api.pages.settings.invitations import created_by_invitation, email_of
+from api.pages.undo import CannotUndoError, say_with_kept
 
 MOST_TOKENS: Final = 20  # of a member, on the page that asks before the removal
 TOO_MANY: Final = f"A site sends {invitations.MOST_AN_HOUR} e-mails with invitations an hour."
+KIND: Final = "role"  # of what Undo gives back
 NOT_A_MEMBER: Final = "This user is not a member any more."
 
 
@@ -68,8 +70,6 @@ def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
             problem = change_role(request, site, request.POST.get("member", ""), role)
     if problem:
         messages.error(request, problem)
-    else:
-        messages.success(request, "Member saved.")
     return redirect("pages:settings-members", site.sitecode)
 
 
@@ -151,12 +151,37 @@ def change_role(request: HttpRequest, site: Site, member: str, role: str) -> str
     membership = find_member(site, member)
     if membership is None:
         return NOT_A_MEMBER
+    before, name = membership.role, membership.user.get_username()
     try:
         ending = memberships.change_role(membership, Role(role), by=request.user)
     except memberships.LastOwnerError as error:
         return str(error)
-    announce_end(request, membership.user.get_username(), ending)
+    if role == before:
+        messages.info(request, f"{name} is {Role(role).label.lower()} already.")
+    else:
+        roles = {"member": membership.pk, "before": before, "after": role}
+        say_with_kept(request, site, f"{name} is {Role(role).label.lower()} now.", KIND, roles)
+    announce_end(request, name, ending)
     return ""
+
+
+def undo_role(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Give a member the role before a change. Raises CannotUndoError if the member has left or has another role now."""
+    with transaction.atomic():
+        Site.objects.select_for_update().get(pk=site.pk)
+        membership = find_member(site, str(values["member"]))
+        if membership is None:
+            raise CannotUndoError(NOT_A_MEMBER)
+        if membership.role != values["after"]:
+            raise CannotUndoError("The role was changed again meanwhile.")
+        try:
+            ending = memberships.change_role(membership, Role(values["before"]), by=request.user)
+        except memberships.LastOwnerError as error:
+            raise CannotUndoError(str(error)) from error
+    name = membership.user.get_username()
+    messages.success(request, f"{name} is {membership.get_role_display().lower()} again.")
+    announce_end(request, name, ending)
+    return redirect("pages:settings-members", site.sitecode)
 
 
 def announce_end(request: HttpRequest, name: str, ending: list[ManagementToken]) -> None:

@@ -1,5 +1,6 @@
 """The rules of a site: their order, their forms, and the forecast on past events."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib import messages
@@ -29,6 +30,7 @@ from api.rules.validation import explain_too_many
 
 LAST_EVENTS: Final = 20
 KIND: Final = "rule"  # of what Undo gives back
+KIND_OF_ORDER: Final = "rule-order"
 LAST_FORECAST: Final = 1_000  # events
 
 
@@ -139,11 +141,35 @@ def move(request: HttpRequest, rule: Rule, by: int) -> None:
     to = place + by
     if not 0 <= to < len(rules):
         return
+    before = [each.pk for each in rules]
     rules[place], rules[to] = rules[to], rules[place]
-    for position, other in enumerate(rules):
-        other.position = position
-    rule.site.rules.bulk_update(rules, ["position"])
+    number_rules(rules)
     write_audit(request.user, rule.site, f"Moved the rule {rule.pk} “{rule}”", {"place": place + 1}, {"place": to + 1})
+    orders = {"rule": rule.pk, "before": before, "after": [each.pk for each in rules]}
+    say_with_kept(request, rule.site, f"Rule “{rule}” moved {'up' if by < 0 else 'down'}.", KIND_OF_ORDER, orders)
+
+
+def number_rules(rules: Sequence[Rule]) -> None:
+    """Save the order of all rules of a site. One query."""
+    for position, rule in enumerate(rules):
+        rule.position = position
+    rules[0].site.rules.bulk_update(rules, ["position"])
+
+
+def undo_move(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Give the rules their order before a move. Raises CannotUndoError if rules or order changed meanwhile."""
+    with transaction.atomic():
+        note_rules_changed(site.pk, now=timezone.now())
+        rules = list(site.rules.all())
+        if [rule.pk for rule in rules] != values["after"]:
+            raise CannotUndoError("The rules or their order were changed again meanwhile.")
+        order = values["before"]
+        number_rules(sorted(rules, key=lambda rule: order.index(rule.pk)))
+        rule = next(each for each in rules if each.pk == values["rule"])
+        before, after = ({"place": values[name].index(rule.pk) + 1} for name in ("after", "before"))
+        write_audit(request.user, site, f"Moved the rule {rule.pk} “{rule}”", before, after)
+    messages.success(request, f"Rule “{rule}” moved back.")
+    return redirect("pages:settings-rules", site.sitecode)
 
 
 @site_page(Role.OWNER)

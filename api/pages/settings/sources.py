@@ -27,8 +27,11 @@ from api.models.audit import audit_values, write_audit
 from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
 from api.pages.access import get_in_site, show, site_page
 from api.pages.confirm import ask, is_confirmed
+from api.pages.undo import CannotUndoError, say_with_kept
 
 MOST_HOURS: Final = 720  # of overlap
+KIND: Final = "source"  # of what Undo gives back
+TAKES_EFFECT: Final = "It takes effect within 5 seconds."
 KINDS: Final = [(kind.value, kind.label) for kind in Source.Kind if kind not in Source.SINGLE_KINDS]
 
 
@@ -223,7 +226,33 @@ def apply_change(request: HttpRequest, source: Source, fields: Mapping[str, Any]
         return ""
     change_source(source, fields=after, now=timezone.now())
     write_audit(request.user, source.site, f"Changed the source {source.pk}", before, after)
-    return "Saved. It takes effect within 5 seconds."
+    kept = {"source": source.pk, "before": before, "after": after}
+    say_with_kept(request, source.site, f"{describe_change(source, after)} {TAKES_EFFECT}", KIND, kept)
+    return ""
+
+
+def describe_change(source: Source, after: Mapping[str, Any]) -> str:
+    """Return a sentence on a switch of a source, otherwise that it is saved. Pure."""
+    if after.keys() == {"is_enabled"}:
+        return f"Source “{source.name}” is {'on' if source.is_enabled else 'off'}."
+    if after.keys() == {"takes_track"}:
+        return f"Track events of “{source.name}” {'count' if source.takes_track else 'do not count'}."
+    return "Saved."
+
+
+def undo_change(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
+    """Give a source its fields before a change. Raises CannotUndoError if they were changed again meanwhile."""
+    before, after = values["before"], values["after"]
+    with transaction.atomic():
+        source = site.sources.select_for_update().filter(pk=values["source"]).first()
+        if source is None:
+            raise CannotUndoError("The source no longer exists.")
+        if {name: getattr(source, name) for name in after} != after:
+            raise CannotUndoError("The source was changed again meanwhile.")
+        change_source(source, fields=before, now=timezone.now())
+        write_audit(request.user, site, f"Changed the source {source.pk}", after, before)
+    messages.success(request, f"{describe_change(source, before)} {TAKES_EFFECT}")
+    return redirect(page_of(source))
 
 
 def read_hours(request: HttpRequest) -> int | None:

@@ -14,6 +14,7 @@ from django.db.models.functions import Greatest
 
 import names
 from goals.models import SEARCH_KEYS, Conversion, Goal, GoalTag, Tag
+from goals.reports.breakdown import VALUE_LENGTH, BreakdownField, FieldFilter
 from goals.reports.figures import load_member_ids
 
 # Of a conversion's properties as JSON. An event of 1 MB has 1.9 MB at most; earlier versions stored up to 50 MB.
@@ -23,6 +24,11 @@ NAME_LENGTH: Final = 200  # of such a name
 NAMED_BYTES: Final = 65_536  # of the properties, as stored, that are looked into for names
 # Upper limit of the JSON of a conversion `c` without reading it: PostgreSQL compresses by a factor of 90 at most.
 PROPERTIES_BYTES: Final = f"least(pg_column_size(c.properties)::bigint * 100, {MOST_PROPERTIES})"
+# True if the value at a path, cut as the parts of a breakdown are, is this one.
+PROPERTY_IS: Final = """(
+    SELECT CASE WHEN length(its.value) <= %s THEN its.value
+                ELSE left(its.value, %s) || '… (' || left(md5(its.value), 8) || ')' END
+      FROM (SELECT goals_conversion.properties #>> %s::text[] AS value OFFSET 0) AS its) = %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +119,39 @@ def list_goal_conversions(
     limit: int,
     begin: datetime | None = None,
     end: datetime | None = None,
+    visitors: Sequence[str] | None = None,
+    fields: Sequence[FieldFilter] = (),
 ) -> list[Conversion]:
     """Return a page of the conversions of a goal and of the goals merged into it, newest first, without properties.
 
-    `begin` and `end` limit them to those from one time until before another.
+    `begin` and `end` limit them to those from one time until before another, `visitors` to those of these visitors, and
+    `fields` to those that match all of these.
     Two queries, however deep the page, and one more for each merged goal, because the index has the order of one goal.
     """
     conversions = Conversion.objects.filter(site_id=goal.site_id)
     conversions = conversions.filter(occurred_at__gte=begin) if begin else conversions
     conversions = conversions.filter(occurred_at__lt=end) if end else conversions
+    conversions = conversions if visitors is None else conversions.filter(visitor_code__in=visitors)
+    for each in fields:
+        conversions = conversions.filter(_matches(each))
     members = load_member_ids(goal.site_id, [goal])[goal.pk]
     pages = (_page(conversions.filter(goal=id_), after=after, limit=limit) for id_ in members)
     newest = sorted(
         chain.from_iterable(pages), key=lambda conversion: (conversion.occurred_at, conversion.pk), reverse=True
     )
     return newest[:limit]
+
+
+def _matches(field: FieldFilter) -> Q | RawSQL:
+    """Return the condition that a conversion is in the part of a breakdown, as reports/breakdown.sql divides them."""
+    match field.by:
+        case BreakdownField.PROPERTY:
+            given = (VALUE_LENGTH, VALUE_LENGTH, list(field.path), field.value)
+            return RawSQL(PROPERTY_IS, given, output_field=BooleanField())  # noqa: S611 - a constant
+        case BreakdownField.CURRENCY:
+            return Q(currency=field.value)
+        case _:
+            return Q(source_id=field.value)
 
 
 def list_visitor_conversions(

@@ -26,6 +26,7 @@ from goals.reports.breakdown import (
     BreakdownField,
     BreakdownPart,
     Cancelled,
+    FieldFilter,
     load_breakdown,
     load_cancelled,
 )
@@ -73,12 +74,16 @@ OVERLAPS: Final = AUDIENCES | {BreakdownBy.GOAL}  # a visitor may be in several 
 
 
 @dataclass(frozen=True, slots=True)
-class VisitorFilter:
-    """Filter of visitors: those in the part of this value of a breakdown `by` (one of FILTERS)."""
+class PartFilter:
+    """Filter of conversions: those in the part of this value of a breakdown `by`."""
 
     by: BreakdownBy
     value: str  # of the part; a goal's id for `goal`
-    name: str = ""  # the trait's, for `trait`
+    name: str = ""  # of the trait or property
+
+    @property
+    def is_of_people(self) -> bool:
+        return self.by not in OF_CONVERSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class BreakdownView:
     begin: datetime  # later than asked for if there are too many conversions
     is_cut: bool
     conversions: int  # of all parts, each once: a visitor may be in several
-    whole: BreakdownPart | None  # the sum, if visitors are filtered
+    whole: BreakdownPart | None  # the sum, if there is a filter
     unknown: UnknownName | None  # why the breakdown is empty
     cancelled: Cancelled  # of the goal in this time, in no part
 
@@ -111,7 +116,7 @@ def break_down(
     by: BreakdownBy,
     *,
     name: str = "",
-    only: VisitorFilter | None = None,
+    only: Sequence[PartFilter] = (),
     begin: datetime,
     end: datetime,
 ) -> BreakdownView:
@@ -130,45 +135,86 @@ def break_down(
     * `persona`, `segment`: those that the visitor is in now; `goal`: the other goals that it ever converted, before or
       after. A visitor of several is in the part of each, and one of none in that of None: nothing adds up.
 
-    With `only`, just visitors with that value now are counted, each with all of its conversions, visits and revenue in
-    that time. The whole is then the part that a breakdown by `only.by` has under that value, of the same conversions.
+    With `only`, just conversions that match all filters are counted. A filter of visitors is one of their values now,
+    and keeps all of their conversions. Each filter alone has the part that a breakdown by it has under that value.
 
-    Twelve queries at most, of a goal of `queries.live_goals`, and two more if something is unknown.
+    Ten queries at most, of a goal of `queries.live_goals`, one more for each filter, two more if something is unknown.
     """
-    is_of_people = only is not None or by not in OF_CONVERSIONS
-    limit = NEWEST_OF_PEOPLE if is_of_people else NEWEST_CONVERSIONS
-    if by == BreakdownBy.PROPERTY:
-        limit = count_newest_within_bytes(goal, begin=begin, end=end, newest=limit, most_bytes=LOOK_BYTES)
-    since = find_oldest_of_newest(goal, begin=begin, end=end, newest=limit)
-    begin = since or begin
-    visitors, whole, unknown = dict[str, GoalFigures](), None, None
-    if is_of_people:
-        visitors = load_visitor_figures(goal, begin=begin, end=end, newest=limit)
-    if only is not None:
-        labels = _labels(site, goal, only.by, only.name, list(visitors))
-        looked_at = list(visitors)
-        visitors = {code: figures for code, figures in visitors.items() if only.value in labels.get(code, ())}
-        if not visitors:
-            unknown = _unknown_value(site, only, labels, looked_at)
-        whole = sum_visitors(None, visitors, visitors)
+    sample = select_conversions(site, goal, only, begin=begin, end=end, by=by)
+    begin, visitors, unknown = sample.since or begin, sample.visitors, sample.unknown
     if by in OF_CONVERSIONS:
-        codes = None if only is None else list(visitors)
         breakdown = load_breakdown(
-            goal, OF_CONVERSIONS[by], path=name.split("."), begin=begin, end=end, newest=limit, visitors=codes
+            goal,
+            OF_CONVERSIONS[by],
+            path=name.split("."),
+            begin=begin,
+            end=end,
+            newest=sample.newest,
+            visitors=sample.codes,
+            fields=sample.fields,
         )
     else:
         breakdown = group_by_label(visitors, _labels(site, goal, by, name, list(visitors)))
     if by in NAMED and [part.value for part in breakdown.parts] == [None]:
         unknown = unknown or _unknown_name(site, goal, by, name, list(visitors))
-    if is_of_people:
+    whole = sum_visitors(None, visitors, visitors) if only else None
+    if by not in OF_CONVERSIONS:
         conversions = sum(figures.conversions for figures in visitors.values())
     else:
         conversions = sum(part.conversions for part in (*breakdown.parts, breakdown.other) if part)
     cancelled = load_cancelled(goal, begin=begin, end=end)
-    return BreakdownView(breakdown, begin, since is not None, conversions, whole, unknown, cancelled)
+    return BreakdownView(breakdown, begin, sample.since is not None, conversions, whole, unknown, cancelled)
 
 
-def unknown_audience(site: Site, only: VisitorFilter) -> UnknownName | None:
+@dataclass(frozen=True, slots=True)
+class FilteredConversions:
+    """The newest conversions of a goal in some time that match filters, as far as they are read."""
+
+    newest: int  # conversions that are read, before the filters
+    since: datetime | None  # the time of the oldest of them if there are more
+    fields: Sequence[FieldFilter]  # the filters of conversions
+    visitors: dict[str, GoalFigures]  # that match all filters; empty if nothing asks for them
+    is_of_people: bool  # there are filters of visitors
+    unknown: UnknownName | None
+
+    @property
+    def codes(self) -> list[str] | None:
+        """The visitors that match, None if every visitor does."""
+        return list(self.visitors) if self.is_of_people else None
+
+
+def select_conversions(
+    site: Site,
+    goal: Goal,
+    only: Sequence[PartFilter],
+    *,
+    begin: datetime,
+    end: datetime,
+    by: BreakdownBy = BreakdownBy.SOURCE,
+) -> FilteredConversions:
+    """Return which conversions match all filters, for rows `by` something. Four queries, and one for each filter."""
+    people = [each for each in only if each.is_of_people]
+    fields = [
+        FieldFilter(OF_CONVERSIONS[each.by], each.value, each.name.split(".") if each.name else ())
+        for each in only
+        if not each.is_of_people
+    ]
+    newest = NEWEST_OF_PEOPLE if people or by not in OF_CONVERSIONS else NEWEST_CONVERSIONS
+    if BreakdownBy.PROPERTY in {by, *(each.by for each in only)}:
+        newest = count_newest_within_bytes(goal, begin=begin, end=end, newest=newest, most_bytes=LOOK_BYTES)
+    since = find_oldest_of_newest(goal, begin=begin, end=end, newest=newest)
+    visitors, unknown = dict[str, GoalFigures](), None
+    if only or by not in OF_CONVERSIONS:
+        visitors = load_visitor_figures(goal, begin=since or begin, end=end, newest=newest, fields=fields)
+    for each in people:
+        labels, looked_at = _labels(site, goal, each.by, each.name, list(visitors)), list(visitors)
+        visitors = {code: figures for code, figures in visitors.items() if each.value in labels.get(code, ())}
+        if not visitors and unknown is None:
+            unknown = _unknown_value(site, each, labels, looked_at)
+    return FilteredConversions(newest, since, fields, visitors, bool(people), unknown)
+
+
+def unknown_audience(site: Site, only: PartFilter) -> UnknownName | None:
     """Return None if a site has the persona or segment of a filter, otherwise similar names. At most two queries."""
     rows: QuerySet[Persona] | QuerySet[Segment] = (
         Persona.objects.filter(site=site) if only.by == BreakdownBy.PERSONA else Segment.objects.filter(site=site)
@@ -188,7 +234,7 @@ def unknown_goal(site: Site, goal: Goal, name: str) -> UnknownName:
 
 
 def _unknown_value(
-    site: Site, only: VisitorFilter, labels: Mapping[str, Collection[str]], codes: Sequence[str]
+    site: Site, only: PartFilter, labels: Mapping[str, Collection[str]], codes: Sequence[str]
 ) -> UnknownName | None:
     """Return the unknown name or value of a filter that left no visitor, None if all is known. At most two queries."""
     known = {label for values in labels.values() for label in values}

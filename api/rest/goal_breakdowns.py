@@ -13,8 +13,9 @@ from api.insight.breakdowns import (
     AUDIENCES,
     FILTERS,
     NAMED,
+    OF_CONVERSIONS,
     BreakdownBy,
-    VisitorFilter,
+    PartFilter,
     break_down,
     find_other,
     unknown_audience,
@@ -43,7 +44,8 @@ class PartShape(serializers.Serializer[BreakdownPart]):
         help_text="By currency, exact decimals.",
     )
     rate = serializers.SerializerMethodField(
-        help_text="`visitors` over `baseVisitors`. Null without `baseVisitors`, and if `isBounded`."
+        help_text="`visitors` over `baseVisitors`. Null without `baseVisitors`, if `isBounded`, and with `onlyBy`. "
+        "Null also by trait, group, persona, segment and goal, because the base is not of these visitors."
     )
 
     def get_rate(self, part: BreakdownPart) -> float | None:
@@ -122,17 +124,18 @@ class GoalBreakdown(APIView):
         goal = find_goal(request, goal_id, follows_merge=True)
         only = None
         if "onlyBy" in query:
-            only = VisitorFilter(BreakdownBy(query["onlyBy"]), query["onlyValue"], query.get("onlyName", ""))
+            only = PartFilter(BreakdownBy(query["onlyBy"]), query["onlyValue"], query.get("onlyName", ""))
         if only is not None and only.by == BreakdownBy.GOAL:
             other = find_other(goal.site, only.value)
             if other is None or other == goal:
                 raise serializers.ValidationError({"onlyValue": "The site has no other goal with this id or name."})
-            only = VisitorFilter(BreakdownBy.GOAL, str(other.pk))
+            only = PartFilter(BreakdownBy.GOAL, str(other.pk))
         if only is not None and only.by in AUDIENCES and (unknown := unknown_audience(goal.site, only)):
             near = f" Did you mean: {', '.join(unknown.near)}?" if unknown.near else ""
             raise serializers.ValidationError({"onlyValue": f"The site has no such {only.by}.{near}"})
         by, name = BreakdownBy(query["by"]), query.get("name", "")
-        seen = break_down(goal.site, goal, by, name=name, only=only, begin=query["begin"], end=query["end"])
+        given = [only] if only else []
+        seen = break_down(goal.site, goal, by, name=name, only=given, begin=query["begin"], end=query["end"])
         found = seen.breakdown
         base, counted = load_base(goal.site, query)
         audit_reading(request, {goal.site_id})  # a value of a trait or property may be an e-mail address
@@ -151,6 +154,7 @@ class GoalBreakdown(APIView):
                 "cancellations": seen.cancelled.number,
                 "cancelled_revenue": seen.cancelled.revenue,
             },
-            context={"base": None if seen.is_cut else counted},
+            # The base is of all visitors: of people with something in common a rate over it would say nothing.
+            context={"base": None if seen.is_cut or only or by not in OF_CONVERSIONS else counted},
         )
         return Response(shaped.data)

@@ -3,6 +3,7 @@
 Cancellations are in no part: neither their source nor, for a user without a visitor code, their visitor is known.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,15 @@ class BreakdownField(StrEnum):
     PROPERTY = "property"
     CURRENCY = "currency"
     SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFilter:
+    """Filter of conversions: those in the part of this value of a breakdown `by`."""
+
+    by: BreakdownField
+    value: str
+    path: Sequence[str] = ()  # of a property
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +91,12 @@ def load_breakdown(
     end: datetime | None = None,
     newest: int | None = None,
     visitors: Sequence[str] | None = None,
+    fields: Sequence[FieldFilter] = (),
 ) -> Breakdown:
     """Return a goal's conversions from `begin` until before `end` by a property at a path, by currency or by source.
 
-    `newest` limits them to that many of the newest, `visitors` to those of these visitors. Two queries that read all
-    conversions of that time, or the newest ones.
+    `newest` limits them to that many of the newest, `visitors` to those of these visitors, and `fields` to those that
+    match all of these. Two queries that read all conversions of that time, or the newest ones.
     """
     parameters: dict[str, Any] = {
         "site": goal.site_id,
@@ -98,6 +109,7 @@ def load_breakdown(
         "newest": newest,
         "before": MOST_BEFORE,
         "visitors": None if visitors is None else list(visitors),
+        "fields": write_fields(fields),
         "top": TOP,
         "visit_gap": VISIT_GAP,
     }
@@ -109,6 +121,11 @@ def load_breakdown(
         next((row.part for row in rows if row.rank > TOP), None),
         values=rows[0].values_in_all if rows else 0,
     )
+
+
+def write_fields(fields: Sequence[FieldFilter]) -> str:
+    """Return filters as the JSON that the queries read. Pure."""
+    return json.dumps([{"by": each.by, "path": list(each.path), "value": each.value} for each in fields])
 
 
 def load_cancelled(goal: Goal, *, begin: datetime, end: datetime) -> Cancelled:

@@ -29,6 +29,15 @@ WITH latest AS (  -- with conversions before them, which say whether the first o
       FROM dated
      WHERE occurred_at >= coalesce(:since, '-infinity'::timestamptz) AND (:newest::int IS NULL OR place <= :newest)
            AND (:visitors::text[] IS NULL OR visitor_code = ANY(:visitors))
+           AND NOT EXISTS (
+               SELECT FROM jsonb_to_recordset(:fields::jsonb) AS field (by text, path text[], value text)
+                CROSS JOIN LATERAL (
+                   SELECT CASE field.by WHEN 'property' THEN dated.properties #>> field.path
+                                        WHEN 'currency' THEN dated.currency
+                                        ELSE dated.source_id::text END AS value OFFSET 0) AS its  -- noqa: PRS
+                WHERE CASE WHEN length(its.value) <= :length THEN its.value
+                           ELSE left(its.value, :length) || '… (' || left(md5(its.value), 8) || ')'
+                           END IS DISTINCT FROM field.value)
 ), ranked AS (
     SELECT value, row_number() OVER (ORDER BY count(*) DESC, value) AS rank FROM hit GROUP BY value
 ), placed AS (

@@ -10,7 +10,7 @@ from django.db import connection
 
 from goals.models import Goal
 from goals.reports import breakdown
-from goals.reports.breakdown import Breakdown, BreakdownPart
+from goals.reports.breakdown import Breakdown, BreakdownPart, FieldFilter, write_fields
 from goals.reports.figures import MOST_BEFORE, GoalFigures, load_member_ids
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
@@ -54,10 +54,13 @@ def count_newest_within_bytes(goal: Goal, *, begin: datetime, end: datetime, new
     return max(1, int(rows[0][0]))
 
 
-def load_visitor_figures(goal: Goal, *, begin: datetime, end: datetime, newest: int) -> dict[str, GoalFigures]:
+def load_visitor_figures(
+    goal: Goal, *, begin: datetime, end: datetime, newest: int, fields: Sequence[FieldFilter] = ()
+) -> dict[str, GoalFigures]:
     """Return the figures of each visitor in a goal's newest conversions from `begin` until before `end`.
 
-    By visitor code. A visit counts at the time of its first conversion. Two queries that read these conversions.
+    By visitor code, of the conversions that match all of `fields`. A visit counts at the time of its first conversion.
+    Two queries that read these conversions.
     """
     figures: dict[str, GoalFigures] = {}
     rows = _fetch(
@@ -69,6 +72,8 @@ def load_visitor_figures(goal: Goal, *, begin: datetime, end: datetime, newest: 
         newest=newest,
         before=MOST_BEFORE,
         visit_gap=VISIT_GAP,
+        fields=write_fields(fields),
+        length=breakdown.VALUE_LENGTH,
     )
     for code, currency, conversions, visits, amount in rows:
         known = figures.get(code, GoalFigures())

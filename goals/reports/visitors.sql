@@ -18,4 +18,13 @@ WITH latest AS (  -- with conversions before them, which say whether the first o
 SELECT visitor_code, currency, count(*) AS conversions, sum(visit) AS visits, sum(revenue) AS revenue
   FROM hit
  WHERE occurred_at >= :since AND place <= :newest
+       AND NOT EXISTS (
+           SELECT FROM jsonb_to_recordset(:fields::jsonb) AS field (by text, path text[], value text)
+            CROSS JOIN LATERAL (
+               SELECT CASE field.by WHEN 'property' THEN hit.properties #>> field.path
+                                    WHEN 'currency' THEN hit.currency
+                                    ELSE hit.source_id::text END AS value OFFSET 0) AS its  -- noqa: PRS
+            WHERE CASE WHEN length(its.value) <= :length THEN its.value
+                       ELSE left(its.value, :length) || '… (' || left(md5(its.value), 8) || ')'
+                       END IS DISTINCT FROM field.value)
  GROUP BY visitor_code, currency

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.insight import breakdowns
-from api.insight.breakdowns import FILTERS, BreakdownBy, VisitorFilter
+from api.insight.breakdowns import FILTERS, BreakdownBy, PartFilter
 from goals import merging
 from goals.models import Conversion, Goal
 from goals.reports import breakdown
@@ -118,12 +118,12 @@ def test_breakdown__of_some_visitors__equals_a_recount_of_them(
     by, name, value = only
     of = {code for code, labels in KNOWN[by, name].items() if value in labels}
     other = breakdowns.find_other(world.site, f"SegmentIO track – {value}")
-    wanted = VisitorFilter(by, str(other.pk) if other and by == BreakdownBy.GOAL else value, name)
+    wanted = PartFilter(by, str(other.pk) if other and by == BreakdownBy.GOAL else value, name)
 
     for each, labels in KNOWN.items():
-        seen = breakdowns.break_down(world.site, goal, each[0], name=each[1], only=wanted, begin=START, end=END)
+        seen = breakdowns.break_down(world.site, goal, each[0], name=each[1], only=[wanted], begin=START, end=END)
         assert by_name(seen.breakdown, each[0]) == recount(goal, labels, of)
-    currencies = breakdowns.break_down(world.site, goal, BreakdownBy.CURRENCY, only=wanted, begin=START, end=END)
+    currencies = breakdowns.break_down(world.site, goal, BreakdownBy.CURRENCY, only=[wanted], begin=START, end=END)
 
     whole = recount(goal, {}, of).get(None, [0, 0, 0, 0])
     assert figures_of(currencies.whole or BreakdownPart("?", -1, -1, {})) == whole

@@ -2,14 +2,14 @@
 
 import html
 import re
-from itertools import chain
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.http import QueryDict
 
-from api.insight.breakdowns import BreakdownBy, VisitorFilter
-from api.pages.goals.breakdown_choices import split_choices, write_only
+from api.insight.breakdowns import BreakdownBy, PartFilter
+from api.pages.goals.breakdown_choices import read_only, split_choices, write_only
 from goals.models import Goal
 from tests.support.ada import ENTERED
 from tests.support.goal_pages import page_of
@@ -110,57 +110,122 @@ def test_breakdown__of_a_shop__has_a_bar_and_a_share_in_each_row(
     assert [float(width) for width, _ in rows] == [float(share.removesuffix(" %")) for share in shares]
 
 
-@pytest.mark.parametrize(
-    ("by", "name", "says"),
-    [
-        ("persona", "vip", "in the persona <strong>vip</strong>: 1 conversion"),
-        ("segment", "Vips", "in the segment <strong>Vips</strong>: 1 conversion"),
-        ("group", "acme", "in the group <strong>acme</strong>: 1 conversion"),
-        ("trait:tier", "gold", "with tier = <strong>gold</strong>: 1 conversion"),
-        ("trait:a:b", "x", "with a:b = <strong>x</strong>: 1 conversion"),
-        ("goal", "track Other", "converted the goal <strong>track Other</strong>: 1 conversion"),
-    ],
-)
-def test_breakdown__by_visitors__links_each_row_to_them_alone(
-    shop: Goal, enter: Enter, by: str, name: str, says: str
+ROWS = [
+    ("persona", "vip", "persona: vip", 1),
+    ("segment", "Vips", "segment: Vips", 1),
+    ("group", "acme", "group: acme", 1),
+    ("trait:tier", "gold", "tier = gold", 1),
+    ("trait:a:b", "x", "a:b = x", 1),
+    ("goal", "track Other", "goal: track Other", 1),
+    ("property:address.city", "Zug", "address.city = Zug", 2),
+    ("property:plan", "pro", "plan = pro", 4),
+    ("currency", "EUR", "currency: EUR", 1),
+    ("source", "Segment destination", "source: Segment destination", 8),
+]
+
+
+def links_of(page: str) -> dict[str, str]:
+    """Return the query string of each row of a breakdown that is a link."""
+    found = re.findall(r'<a href="\?([^"]*)">([^<]*)</a></span><svg', page)
+    return {html.unescape(text): html.unescape(query) for query, text in found}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_breakdown__each_row__is_a_link_that_filters_breakdown_and_conversions(
+    shop: Goal, enter: Enter, row: tuple[str, str, str, int]
 ) -> None:
+    by, name, label, conversions = row
     viewer, address = enter("viewer"), page_of(shop, "breakdown/")
-    links = {
-        text: html.unescape(query)
-        for query, text in re.findall(
-            r'<a href="\?([^"]*)">([^<]*)</a></span><svg', text_of(viewer.get(f"{address}?{DAYS}&by={by}"))
-        )
-    }
+    links = links_of(text_of(viewer.get(f"{address}?{DAYS}&by={by}")))
 
     page = viewer.get(f"{address}?{links[name]}")
+    listed = viewer.get(f"{page_of(shop, 'conversions/')}?{links[name]}")
 
-    assert says in text_of(page)
     assert "(none)" not in links
-    assert page.context["by"] == "property"  # the most useful one
-    assert page.context["only_picker"].chosen in chain(*options_of(text_of(page), "only").values())
+    assert f"Filtered: {conversions} conversion" in text_of(page)
+    assert [each.label for each in page.context["filters"]] == [label]
     assert page.context["span"].parts["from"] == "2026-11-20"
+    (remove,) = re.findall(r'href="\?([^"]*)" aria-label="Remove the filter ', text_of(listed))
+    assert (len(listed.context["rows"]), "only=" in remove) == (conversions, False)
+    assert len(viewer.get(f"{page_of(shop, 'conversions/')}?{html.unescape(remove)}").context["rows"]) == 8
 
 
-def test_breakdown__of_some_visitors__offers_to_show_everyone(shop: Goal, enter: Enter) -> None:
+@pytest.mark.parametrize(("one", "other"), [(0, 3), (1, 7), (6, 7), (6, 9), (7, 8), (5, 9)])
+def test_filters__two_at_once__keep_what_is_in_both(shop: Goal, enter: Enter, one: int, other: int) -> None:
     viewer, address = enter("viewer"), page_of(shop, "breakdown/")
-    page = text_of(viewer.get(f"{address}?{DAYS}&by=currency&only=persona:vip"))
+    conversions = []
+    for order in ([one, other], [other, one]):
+        query, rows = DAYS, set[int]()
+        for place in order:
+            by, name, *_ = ROWS[place]
+            links = links_of(text_of(viewer.get(f"{address}?{query}&by={by}")))
+            query = links.get(name, "")
+            if not query:
+                break  # none of the first is in the second
+        if query:
+            rows = {row.conversion.pk for row in viewer.get(f"{page_of(shop, 'conversions/')}?{query}").context["rows"]}
+        conversions.append(rows)
+    alone = []
+    for by, name, *_ in (ROWS[one], ROWS[other]):
+        query = links_of(text_of(viewer.get(f"{address}?{DAYS}&by={by}")))[name]
+        page = viewer.get(f"{page_of(shop, 'conversions/')}?{query}")
+        alone.append({row.conversion.pk for row in page.context["rows"]})
 
+    assert conversions == [alone[0] & alone[1]] * 2
+
+
+def test_breakdown__with_a_filter__offers_to_take_it_off_or_to_show_everyone(shop: Goal, enter: Enter) -> None:
+    viewer, address = enter("viewer"), page_of(shop, "breakdown/")
+    page = text_of(viewer.get(f"{address}?{DAYS}&by=currency&only=persona:vip&only=property:plan:pro"))
+
+    first, second = re.findall(r'href="\?([^"]*)" aria-label="Remove the filter (.*?)"', page)
     (link,) = re.findall(r'href="\?([^"]*)">Show everyone', page)
     everyone: Any = viewer.get(f"{address}?{html.unescape(link)}")
 
-    assert everyone.context["only"] is None
+    assert (first[1], second[1]) == ("persona: vip", "plan = pro")
+    assert QueryDict(html.unescape(first[0])).getlist("only") == ["property:plan:pro"]
+    assert not everyone.context["filters"]
     assert everyone.context["by"] == "currency"
+    assert options_of(page, "only") == {"Segments": ["segment:Vips"], "Groups": ["group:acme"]}  # vip is a filter
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("only=trait&value=x", "Enter the value to filter by"),
+        ("only=persona", "Enter the value to filter by"),
+        ("only=rain:x", "There is no filter"),
+        ("only=source:99", "This site has no source"),
+        ("only=source:x", "This site has no source"),
+        ("only=goal:nothing", "No other goal has the ID or name"),
+        ("only=persona:nothing", "This site has no persona"),
+        ("only=property:plan:pro&only=persona:nothing", "This site has no persona"),
+    ],
+)
+def test_filter__that_cannot_be__is_named_on_both_tabs(shop: Goal, enter: Enter, query: str, says: str) -> None:
+    for tab in ("breakdown/", "conversions/"):
+        assert says in text_of(enter("viewer").get(f"{page_of(shop, tab)}?{DAYS}&{query}"))
+
+
+@pytest.mark.parametrize("by", ["property:plan", "currency", "source"])
+def test_rates__over_all_visitors__are_of_rows_of_all_visitors_only(shop: Goal, enter: Enter, by: str) -> None:
+    viewer, address = enter("viewer"), page_of(shop, "breakdown/")
+
+    assert ">Rate</th>" in text_of(viewer.get(f"{address}?{DAYS}&by={by}"))
+    for people in ("persona", "segment", "group", "trait:tier", "goal"):
+        assert ">Rate</th>" not in text_of(viewer.get(f"{address}?{DAYS}&by={people}"))
+    assert ">Rate</th>" not in text_of(viewer.get(f"{address}?{DAYS}&by={by}&only=persona:vip"))
 
 
 def test_tabs__of_a_goal_with_a_filter__keep_it_and_say_where_it_holds(shop: Goal, enter: Enter) -> None:
     viewer = enter("viewer")
-    query = "range=7d&compare=none&by=currency&only=persona&value=vip"
+    query = "range=7d&compare=none&by=currency&only=persona%3Avip"
 
     for tab in ("", "breakdown/", "conversions/"):
         page = text_of(viewer.get(f"{page_of(shop, tab)}?{query}"))
         for other in ("", "breakdown/", "conversions/"):
             assert f'href="{page_of(shop, other)}?{query.replace("&", "&amp;")}"' in page
-        assert ("This page counts everyone." in page) == (tab != "breakdown/")
+        assert ("This page counts everyone." in page) == (tab == "")
 
 
 @pytest.mark.parametrize(
@@ -170,23 +235,36 @@ def test_tabs__of_a_goal_with_a_filter__keep_it_and_say_where_it_holds(shop: Goa
         ("by=trait:plan&path=old", "by=trait&path=plan"),
         ("by=currency&path=old", "by=currency"),
         ("path=plan", "path=plan"),
-        ("by=trait&path=plan&only=persona&value=vip", "by=trait&path=plan&only=persona&value=vip"),
-        ("only=persona:a:b&trait=x", "only=persona&value=a%3Ab"),
+        ("by=trait&path=plan&only=persona&value=vip", "by=trait&path=plan&only=persona:vip"),
+        ("only=persona:a:b&trait=x", "only=persona:a:b"),
+        ("only=trait&trait=x&value=y&only=persona:vip", "only=trait:x:y&only=persona:vip"),
+        ("only=persona:vip&only=persona:vip", "only=persona:vip"),
         ("only=&trait=x&value=y&range=7d", "range=7d"),
+        ("only=trait&value=y", "only=trait"),
         ("by=property:", "by=property"),
+        (
+            "&".join(f"only=persona:{each}" for each in range(7)),
+            "&".join(f"only=persona:{each}" for each in range(2, 7)),
+        ),
     ],
 )
-def test_choices__of_a_select_or_a_link__are_split_into_parts(query: str, asked: str) -> None:
-    assert split_choices(QueryDict(query)).dict() == QueryDict(asked).dict()
+def test_choices__of_a_select_or_a_link__are_said_in_one_way(query: str, asked: str) -> None:
+    assert dict(split_choices(QueryDict(query)).lists()) == dict(QueryDict(asked).lists())
 
 
 @pytest.mark.parametrize(
-    ("by", "name", "value"), [("trait", "a:b%", "c:d"), ("trait", "é", ""), ("persona", "", "a:b"), ("goal", "", "9")]
+    ("by", "name", "value"),
+    [
+        ("trait", "a:b%", "c:d"),
+        ("trait", "é", ""),
+        ("persona", "", "a:b"),
+        ("goal", "", "9"),
+        ("property", "a.b:c", "x"),
+    ],
 )
 def test_choice__of_a_filter__is_read_as_it_was_written(by: str, name: str, value: str) -> None:
-    query = QueryDict(mutable=True)
-    query["only"] = write_only(VisitorFilter(BreakdownBy(by), value, name))
+    only = PartFilter(BreakdownBy(by), value, name)
 
-    asked = split_choices(query)
+    (text,) = split_choices(QueryDict(urlencode({"only": write_only(only)}))).getlist("only")
 
-    assert (asked.get("only"), asked.get("trait", ""), asked.get("value", "")) == (by, name, value)
+    assert read_only(text) == only

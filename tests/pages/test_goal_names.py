@@ -128,5 +128,5 @@ def test_find_by_name__of_a_filter_or_of_why_not__takes_the_display_name(
     broken_down = text_of(enter("viewer").get(page_of(other, "breakdown/?by=goal&only=goal&value=Orders")))
     answer = text_of(enter("viewer").get(address("why/?person=u1&goal=Orders")))
 
-    assert "who ever converted the goal" in broken_down
+    assert "Remove the filter goal: Orders" in broken_down
     assert "conversion of “Orders” counts for this person" in answer

@@ -68,6 +68,8 @@ def test_base_goal__of_a_site__is_the_base_of_rates(owner: Caller, goal: Goal) -
     assert site["baseGoalId"] == goal.pk
     assert (answer["baseGoalId"], answer["baseVisitors"], answer["rate"]) == (goal.pk, 2, 2.5)
     assert (part["visitors"], part["rate"]) == (5, 2.5)
+    (of_people,) = owner.get(address(view, "breakdown", by="group"))["parts"]
+    assert (of_people["visitors"], of_people["rate"]) == (5, None), "the base is not of these people"
 
 
 def test_base_goal__that_the_site_does_not_have__is_refused(world: World, owner: Caller, goal: Goal) -> None:

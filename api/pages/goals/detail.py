@@ -9,9 +9,11 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
+from api.insight.breakdowns import select_conversions
 from api.models import Message, Site
 from api.models.message_rows import find_by_keys
 from api.pages.access import show, site_page
+from api.pages.goals.breakdown_choices import describe_unknown, find_filters, split_choices
 from api.pages.goals.figures import GoalFiguresView
 from api.pages.goals.goal_list import find_patterns
 from api.pages.query_form import IdField, PlaceTimeField, QueryForm
@@ -81,30 +83,43 @@ def show_goal(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBas
 
 @site_page()
 def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBase:
-    """Show a goal's conversions in a range with their events, newest first."""
+    """Show a goal's conversions in a range with their events, newest first, by the filters of its breakdown."""
     goal = find_goal(site, goal_id)
     span = read_range(request, site, now=timezone.now())
+    asked = split_choices(request.GET)
+    filters = find_filters(site, goal, asked)
+    trouble = span.trouble or filters.trouble or (describe_unknown(filters.unknown) if filters.unknown else "")
+    sample = None
+    if filters.only and not trouble:
+        sample = select_conversions(site, goal, filters.only, begin=span.begin, end=span.end)
+        trouble = describe_unknown(sample.unknown) if sample.unknown else ""
     conversions = list_goal_conversions(
         goal,
         after=PlaceQuery(request.GET).place,
-        limit=0 if span.trouble else PAGE_CONVERSIONS + 1,
-        begin=span.begin,
+        limit=0 if trouble else PAGE_CONVERSIONS + 1,
+        begin=sample.since or span.begin if sample else span.begin,
         end=None if span.is_running else span.end,
+        visitors=sample.codes if sample else None,
+        fields=sample.fields if sample else (),
     )
-    control = make_control(span, request.GET)
+    control = make_control(span, asked)
     older = QueryDict(mutable=True)
     has_older = len(conversions) > PAGE_CONVERSIONS
     if has_older:
         last = conversions[PAGE_CONVERSIONS - 1]
-        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk), **dict(control.tab_parts)})
+        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk)})
+        for name, value in control.tab_parts:
+            older.appendlist(name, value)
     return show(
         request,
         "pages/goals/conversions.html",
         title=str(show_goal_name(goal, template=site.goal_name_template)),
         tab="conversions",
         goal=goal,
-        trouble=span.trouble,
+        trouble=trouble,
         control=control,
+        filters=filters.shown,
+        since=sample.since if sample else None,
         rows=make_rows(site, conversions[:PAGE_CONVERSIONS]),
         older=older.urlencode() if has_older else "",
     )

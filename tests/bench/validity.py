@@ -255,7 +255,7 @@ def run(name: str, *, seed: int, runs: int, looks: int, years: int) -> Iterator[
         share = count_false_breakdowns(chance, runs=runs, looks=looks)
         yield Figure(f"breakdown of {CELLS} cells: A/A", share, "of runs", aim=AT_MOST)
     else:
-        found, days = count_found_drops(chance, runs=runs)
+        found, days = count_found_drops(chance, runs=10 * runs)
         yield Figure(f"guardrail: power within {days} days", found, "of runs", aim=f">= {POWER}")
         yield Figure("guardrail: alarms a year", count_false_alarms(chance, years=years), "alarms", aim="<= 1")
 

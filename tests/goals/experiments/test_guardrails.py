@@ -63,3 +63,18 @@ def test_days_to_alarm__of_a_larger_harm__are_fewer() -> None:
     assert one is not None
     assert one < few < many
     assert days_to_alarm(0.0001, unit_variance=0.36, visitors_a_day=4_000, running=500) is None
+
+
+def test_days_to_alarm__at_an_even_chance__are_those_of_an_alarm() -> None:
+    variance = 2 * (0.1 * 0.9 + 0.09 * 0.91)
+    days = days_to_alarm(0.01, unit_variance=variance, visitors_a_day=4_000, running=60, power=0.5)
+    assert days is not None
+
+    alarms = [
+        find_harm(
+            [(sum_rate(2_000 * day, 200 * day), sum_rate(2_000 * day, 180 * day))], levels=[alarm_level([60] * day)]
+        )
+        for day in (days - 1, days)
+    ]
+
+    assert alarms == [[False], [True]]

@@ -26,7 +26,7 @@ def test_breakdown__looked_at_often__claims_rarely() -> None:
 
 def test_guardrail__of_a_planted_drop__finds_it_in_time() -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
-        found, days = count_found_drops(np.random.default_rng(7), runs=200)
+        found, days = count_found_drops(np.random.default_rng(7), runs=2_000)
 
     assert found >= 0.8
     assert days < 30

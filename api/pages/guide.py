@@ -73,6 +73,7 @@ INTEGRATIONS: Final = (
 
 REFERENCE: Final = (
     GuidePage("count", "How events count", "Goals, visitors, times, money, limits, and what is rejected."),
+    GuidePage("experiments", "How experiments are judged", "What intervals mean, and when nothing is claimed."),
     GuidePage("sources", "Sources and write keys", "Keys, budgets, and the same by the API.", codes=("sources",)),
     GuidePage("rules", "Rules", "Actions, fields, patterns and examples.", codes=("rule_group", "rule_examples")),
     GuidePage("hooks", "Hooks", "A Python module that changes events.", codes=("hooks",)),

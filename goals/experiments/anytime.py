@@ -5,7 +5,7 @@ sequences" (arXiv 2103.06476, Annals of Statistics 2024). One-sided: Howard, Ram
 "Time-uniform, nonparametric, nonasymptotic confidence sequences" (Annals of Statistics 2021).
 
 In plain words: a usual 95 % interval is right in 95 % of experiments if one looks once, at a time chosen before. If one
-looks each day and stops at the first striking figure, it misleads in a third of them. The intervals of this module are
+looks each day and stops at the first striking figure, a quarter of them mislead in 28 days. The intervals here are
 wider. In 95 % of experiments they contain the truth at all looks, so one may look and stop at any time.
 
 Assumptions: visitors are independent of each other; shares stay constant; there are enough visitors that a mean is

@@ -252,9 +252,7 @@ def _insert_conversions(site_id: int, goal_hits: Sequence[tuple[Hit, int]]) -> d
               FROM unnest(%(goals)b::bigint[], %(keys)b::text[], %(times)b::timestamptz[], %(codes)b::text[],
                           %(keyed_by)b::smallint[], %(users)b::text[], %(devices)b::text[], %(revenue)b::numeric[],
                           %(currencies)b::text[], %(values)b::numeric[], %(properties)b::jsonb[], %(sources)b::bigint[])
-                   AS n (goal_id, message_key)
-             WHERE NOT EXISTS (SELECT FROM goals_conversion c
-                                WHERE c.site_id = %(site)s AND c.message_key = n.message_key)
+                   AS n
             ON CONFLICT (site_id, message_key) DO NOTHING
             RETURNING message_key
             """,

@@ -6,8 +6,8 @@
 -- The same metric in :lookback before it is x. A goal counts with the goals that were merged into it. If it counts
 -- once a visit, later conversions of the visit add nothing. Visitors of several variations are one row without one.
 --
--- One pass over the exposures by `goals_exposure_experiment`, and one over the conversions by the index of their
--- visitors or of their goals, as PostgreSQL estimates.
+-- One pass over the exposures by `goals_exposure_experiment`, and one search of `goals_conversion_visitor` for each
+-- visitor. OFFSET keeps PostgreSQL from the conversions of all goals for each visitor, because it takes them for few.
 WITH exposed AS MATERIALIZED (
     SELECT
         coalesce(e.linked_code, nullif(e.visitor_code, ''), e.anonymous_id) AS code,
@@ -56,12 +56,21 @@ hit AS MATERIALIZED (
         lag(c.occurred_at) OVER earlier AS previous_at,
         c.occurred_at
     FROM visitor AS v
-    INNER JOIN goals_conversion AS c
-        ON
-            c.site_id = :site
-            AND c.visitor_code = v.code
-            AND c.occurred_at >= v.first_at - :lookback::interval
-            AND c.occurred_at < v.first_at + :attribution::interval
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                o.goal_id,
+                o.occurred_at,
+                o.revenue,
+                o.currency
+            FROM goals_conversion AS o
+            WHERE
+                o.site_id = :site
+                AND o.visitor_code = v.code
+                AND o.occurred_at >= v.first_at - :lookback::interval
+                AND o.occurred_at < v.first_at + :attribution::interval
+            OFFSET 0
+        ) AS c
     INNER JOIN counted AS k ON c.goal_id = k.id
     WINDOW earlier AS (PARTITION BY v.code, k.goal, c.occurred_at < v.first_at ORDER BY c.occurred_at)
 ),

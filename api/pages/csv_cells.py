@@ -1,11 +1,16 @@
 """Cells of the CSV files that people download: harmless in a spreadsheet, plain for a program."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
+from api.http.wording import stamp_of
 from api.insight.rates import Rate
+
+Cell = str | int
 
 BYTE_ORDER_MARK: Final = "\ufeff"  # without it Excel reads UTF-8 as the computer's old code page
 # Spreadsheets run a cell that begins like a formula, also after white space and quotes, and in the full width of
@@ -28,6 +33,20 @@ def as_text(text: str) -> str:
 def as_number(amount: Decimal) -> str:
     """Return an amount without zeros at its end, separators or an exponent: `1234.5`."""
     return f"{amount.normalize():f}"
+
+
+def write_at(at: datetime | None) -> str:
+    """Return a time in ISO 8601 and UTC, empty without one."""
+    return stamp_of(at) if at else ""
+
+
+def write_json(value: Any) -> str:
+    """Return a value of JSON: a text as it is but harmless, null as an empty cell, all others as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float):  # a number or a boolean, which begins no formula
+        return json.dumps(value)
+    return as_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def write_money(revenue: Mapping[str, Decimal], currencies: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from api.pages import guide, home, live, search, undoing
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, failures, reconciliation, tester, why_not
+from api.pages.events import export as events_export
 from api.pages.goals import (
     annotations,
     breakdown,
@@ -39,6 +40,7 @@ from api.pages.settings import (
     sources,
     tokens,
 )
+from api.pages.settings import export as settings_export
 from api.pages.settings import site as settings
 
 app_name = "pages"
@@ -113,8 +115,10 @@ urlpatterns = [
     path("<slug:sitecode>/groups/group/remove/", personas.remove_group, name="group-remove"),
     path("<slug:sitecode>/events/", event_list.list_events, name="events"),
     path("<slug:sitecode>/events/rows/", event_list.list_new_events, name="events-rows"),
+    path("<slug:sitecode>/events/export/", events_export.export_events, name="events-export"),
     path("<slug:sitecode>/delivery/", delivery.show_delivery, name="delivery"),
     path("<slug:sitecode>/delivery/failed/", failures.list_failed, name="events-failed"),
+    path("<slug:sitecode>/delivery/failed/export/", events_export.export_failed, name="events-failed-export"),
     path("<slug:sitecode>/delivery/failed/retry/", failures.retry, name="events-again"),
     path("<slug:sitecode>/delivery/reconciliation/", reconciliation.show_reconciliation, name="reconciliation"),
     path("<slug:sitecode>/events/<int:number>/", event_list.show_event, name="event"),
@@ -125,6 +129,7 @@ urlpatterns = [
     path("<slug:sitecode>/settings/sources/", sources.list_sources, name="settings-sources"),
     path("<slug:sitecode>/settings/sources/<int:source_id>/", sources.show_source, name="settings-source"),
     path("<slug:sitecode>/settings/sources/change/", sources.change_sources, name="settings-sources-change"),
+    path("<slug:sitecode>/settings/sources/export/", settings_export.export_sources, name="settings-sources-export"),
     path("<slug:sitecode>/settings/rules/", rules.list_rules, name="settings-rules"),
     path("<slug:sitecode>/settings/rules/change/", rules.change_rules, name="settings-rules-change"),
     path("<slug:sitecode>/settings/rules/new/", rules.edit_rule, name="settings-rule-new"),
@@ -164,6 +169,9 @@ urlpatterns = [
     path("<slug:sitecode>/settings/members/", members.list_members, name="settings-members"),
     path("<slug:sitecode>/settings/members/change/", members.change_members, name="settings-members-change"),
     path("<slug:sitecode>/settings/changes/", audit_log.list_audit_entries, name="settings-changes"),
+    path(
+        "<slug:sitecode>/settings/changes/export/", settings_export.export_audit_entries, name="settings-changes-export"
+    ),
     path("<slug:sitecode>/tester/", tester.test_event, name="tester"),
     path("<slug:sitecode>/guide/", guide.list_guide_pages, name="guide"),
     path("<slug:sitecode>/guide/first-event/<int:source_id>/", guide.show_first_event, name="guide-first-event"),

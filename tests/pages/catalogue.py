@@ -177,7 +177,9 @@ PAGES: Final[dict[str, Page]] = {
     "group-remove": Page(OWNER, OWNER, query="?id=acme", form={"id": "acme"}),
     "events": Page(),
     "events-rows": Page(query="?after=0", is_page=False),
+    "events-export": Page(EDITOR, query="?outcome=rejected", is_page=False),
     "events-failed": Page(),
+    "events-failed-export": Page(is_page=False),
     "events-again": Page(EDITOR, EDITOR, query="?status=failed&reason=digest_failed"),
     "event": Page(),
     "event-body": Page(is_page=False),
@@ -203,6 +205,7 @@ PAGES: Final[dict[str, Page]] = {
     "settings-keys": Page(),
     "settings-sources": Page(),
     "settings-source": Page(),
+    "settings-sources-export": Page(is_page=False),
     "settings-sources-change": Page(
         None,
         OWNER,
@@ -355,6 +358,7 @@ PAGES: Final[dict[str, Page]] = {
         asks=["remove"],
     ),
     "settings-changes": Page(OWNER),
+    "settings-changes-export": Page(OWNER, is_page=False),
     "tester": Page(
         VIEWER,
         VIEWER,

@@ -25,9 +25,9 @@ from api.insight.messages import (
     settled_id,
 )
 from api.insight.trace import trace
-from api.models import Message, Site
+from api.models import Message, Role, Site
 from api.models.message_rows import StoredBody, load_body
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, may, page_of, show, site_page
 from api.pages.json_text import SHOWN, pretty_body, visible
 from api.pages.query_form import IdField, read_id
 from api.pages.spans import TimesQuery, find_trouble_of_times
@@ -102,6 +102,7 @@ def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
         is_live=is_live,
         after=after,
         query_string=filters.urlencode(),
+        csv=f"{page_of(site, 'events-export')}?{filters.urlencode()}" if may(request, Role.EDITOR) else "",
         older=older.urlencode() if found.before is not None else "",
         is_narrowed=wanted != MessageFilter(),
     )

@@ -99,6 +99,7 @@ def list_failed(request: HttpRequest, site: Site) -> HttpResponseBase:
             )
             for each in found
         ],
+        csv=page_of(site, "events-failed-export") if found else "",
         waiting=waiting,
         patterns=link_patterns(request, site, waiting.patterns if waiting else ()),
         look=FAILED_LOOK,

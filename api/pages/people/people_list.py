@@ -1,24 +1,23 @@
 """People of a site: search, filters, and the list as CSV."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 from django.db import connection
-from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from api.http.wording import stamp_of
 from api.insight.people_pages import PeopleFilter, PeoplePlace, find_page
 from api.insight.person_rows import PersonRow
 from api.models import Role, Site
 from api.models.audit import write_audit
-from api.pages.access import page_of, show, site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_text
+from api.pages.access import may, page_of, show, site_page
+from api.pages.csv_cells import as_text, write_at
+from api.pages.csv_file import send_csv
 from api.pages.query_form import IdField, QueryForm
 from cohorts import search
 from cohorts.models import Identity
@@ -60,6 +59,7 @@ def list_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     if len(page.rows) == 1 and not page.is_cut and wanted.text and wanted == PeopleFilter(text=wanted.text):
         return redirect(page_of(site, "person", id=page.rows[0].value))
     kept = {name: query.raw(name) for name in FILTERS if query.values[name]}
+    can_export = may(request, Role.EDITOR) and not wanted.text
     return show(
         request,
         "pages/people/list.html",
@@ -72,6 +72,7 @@ def list_people(request: HttpRequest, site: Site) -> HttpResponseBase:
         chips=[(label, _link(kept, without=names)) for label, names in describe_filter(wanted)],
         next=None if page.next is None else _link(kept, **page.next.query),
         first=_link(kept),
+        csv=f"{page_of(site, 'people-export')}?{_link(kept)}" if can_export else "",
         most=search.MOST_FOUND,
     )
 
@@ -81,9 +82,7 @@ def export_people(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Send the people who pass the filter as CSV, all of them. The audit log names the export, not the people."""
     wanted = read_filter(site, PeopleListQuery(request.GET))
     write_audit(request.user, site, "Exported people", None, {"filtered": not wanted.is_empty})
-    response = StreamingHttpResponse(write_csv(site, wanted), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="people-{site.sitecode}.csv"'
-    return response
+    return send_csv(f"people-{site.sitecode}", HEADS, list_pages(site, wanted))
 
 
 def read_filter(site: Site, query: PeopleListQuery) -> PeopleFilter:
@@ -130,14 +129,12 @@ def load_choices(site_id: int) -> tuple[list[str], list[tuple[int, str]]]:
     return [name for id_, name in rows if id_ is None], [(id_, name) for id_, name in rows if id_ is not None]
 
 
-def write_csv(site: Site, wanted: PeopleFilter) -> Iterator[str]:
-    """Yield the lines of all people who pass a filter, by identifier. Ten queries for each 200 people."""
-    writer = csv.writer(Line())
-    yield BYTE_ORDER_MARK + writer.writerow(HEADS)
+def list_pages(site: Site, wanted: PeopleFilter) -> Iterator[list[list[Any]]]:
+    """Yield the cells of all people who pass a filter, by identifier. Ten queries for each 200 people."""
     place: PeoplePlace | None = PeoplePlace(by_id=True)
     while place is not None:
         page = find_page(site, wanted, place, now=timezone.now(), limit=EXPORTED)
-        yield "".join(writer.writerow(make_cells(row)) for row in page.rows)
+        yield [make_cells(row) for row in page.rows]
         place = None if page.next is None else replace(page.next, by_id=True)
 
 
@@ -146,7 +143,7 @@ def make_cells(row: PersonRow) -> list[Any]:
     return [
         row.kind.label,
         *(as_text(text) for text in (row.value, row.name, row.email, row.username, row.group, ", ".join(row.personas))),
-        stamp_of(row.last_seen) if row.last_seen else "",
+        write_at(row.last_seen),
         "" if row.is_large else row.conversions,
     ]
 

@@ -21,7 +21,7 @@ from api.insight.person_rows import PersonRow, load_root_rows
 from api.models import Removal, Role, Site
 from api.models.audit import write_audit
 from api.models.site_days import day_of
-from api.pages.access import page_of, show, site_page
+from api.pages.access import may, page_of, show, site_page
 from api.pages.people.segments import DAYS, begin_of_chart, draw_changes
 from api.pages.query_form import QueryForm
 from cohorts import members, merge, queries
@@ -130,6 +130,7 @@ def show_persona(request: HttpRequest, site: Site) -> HttpResponseBase:
         most=members.MOST_SCANNED,
         field="name",
         value=persona.name,
+        csv=page_of(site, "people-export", persona=persona.name) if may(request, Role.EDITOR) else "",
     )
 
 
@@ -192,6 +193,7 @@ def show_group(request: HttpRequest, site: Site) -> HttpResponseBase:
         conversions=people.conversions_of(site, [code for row, _ in rows for code in row.codes]),
         field="id",
         value=group.group_id,
+        csv=page_of(site, "people-export", group=group.group_id) if may(request, Role.EDITOR) else "",
     )
 
 

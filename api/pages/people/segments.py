@@ -16,7 +16,7 @@ from api.insight import segments
 from api.insight.segments import SegmentReport
 from api.models import Role, Site
 from api.models.site_days import day_of, start_of_day
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, may, page_of, show, site_page
 from api.pages.charts import Chart, Series
 from api.pages.confirm import ask, is_confirmed
 from api.pages.people.segment_pickers import load_names
@@ -100,6 +100,7 @@ def list_members(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
         tab="segment-members",
         segment=segment,
         text=text,
+        csv=page_of(site, "people-export", segment=str(segment.pk)) if may(request, Role.EDITOR) else "",
         members=page,
         after=after,
         most=listing.MOST_SCANNED,

@@ -81,6 +81,7 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
         .select_related("one", "other")
         .order_by("-last_seen_at")[:10],
         kinds=KINDS,
+        csv=reverse("pages:settings-sources-export", args=[site.sitecode]),
     )
 
 

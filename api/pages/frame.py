@@ -7,7 +7,6 @@ from typing import Final
 
 from django.urls import reverse
 
-from api.http.wording import count_of
 from api.models import Alert, Site
 
 MOST_ALERTS: Final = 20
@@ -76,20 +75,18 @@ def build_frame(site: Site | None, sites: Sequence[Site], *, path: str, may_own:
     loud = sum(not alert.is_quiet(now) for alert in firing)
     # Only owners may open the alerts; Delivery shows their figures to everybody.
     alerts_page = reverse(f"pages:{'settings-alerts' if may_own else 'delivery'}", args=[site.sitecode])
-    menu = list_menu(site, path, loud=loud, failed=rows[0].failed)  # type: ignore[attr-defined]  # of the query
+    menu = list_menu(site, path, failed=rows[0].failed)  # type: ignore[attr-defined]  # of the query
     return Frame(menu, site, sites, firing, loud, alerts_page)
 
 
-def list_menu(site: Site, path: str, *, loud: int, failed: int) -> list[list[MenuItem]]:
+def list_menu(site: Site, path: str, *, failed: int) -> list[list[MenuItem]]:
     """Return the groups of the menu; the entry whose address begins `path` is the current one.
 
-    Delivery has the number of alerts that fire, and of failed events.
+    Delivery has the number of failed events; the bell has the alerts.
     """
-    more = "+" if failed >= MOST_COUNTED else ""
-    words = [count_of(loud, "alert fires", "alerts fire")] if loud else []
-    words += [f"{failed}{more} failed {'event' if failed == 1 else 'events'}"] if failed else []
-    count = f"{MOST_COUNTED - 1}+" if loud + failed >= MOST_COUNTED else str(loud + failed)
-    counts = {"delivery": (count, ", ".join(words))} if words else {}
+    count = f"{MOST_COUNTED - 1}+" if failed >= MOST_COUNTED else str(failed)
+    words = f"{count} failed {'event' if failed == 1 else 'events'}"
+    counts = {"delivery": (count, words)} if failed else {}
     home = reverse("pages:home", args=[site.sitecode])
 
     def item(title: str, name: str) -> MenuItem:

@@ -97,10 +97,6 @@ class Compare(StrEnum):
     YEAR = "year"
     NONE = "none"
 
-    @property
-    def label(self) -> str:
-        return {"previous": "Previous period", "year": "Last year", "none": "No comparison"}[self]
-
 
 class RangeQuery(QueryForm):
     """`range` is a preset, `from` and `to` are days of a custom one, `step` is that of the chart."""
@@ -183,6 +179,19 @@ class Range:
     def days(self) -> str:
         """The days in words: `21–27 Nov`; the times of an hour or less: `12:31–12:40`."""
         return self._write(self.period)
+
+    @property
+    def compare_label(self) -> str:
+        return self.name(self.compare)
+
+    def name(self, compare: Compare) -> str:
+        """Return the words for a comparison of this range."""
+        if compare == Compare.YEAR:
+            return "Last year" if self.preset in MONTHS else "Same weekdays last year"
+        if compare == Compare.NONE:
+            return "No comparison"
+        is_day = self.first == self.last and self.preset not in SHORT
+        return "Same day last week" if is_day else "Previous period"
 
     @property
     def compared_days(self) -> str:
@@ -321,7 +330,7 @@ def make_control(range_: Range, query: QueryDict, *, offer: Offer = OF_FIGURES) 
             for preset in offer.presets
             if preset != Preset.CUSTOM
         ],
-        [(compare.label, link(range_.preset, compare), compare == range_.compare) for compare in Compare],
+        [(range_.name(compare), link(range_.preset, compare), compare == range_.compare) for compare in Compare],
         [*kept, ("range", Preset.CUSTOM), ("compare", range_.compare)],
     )
 

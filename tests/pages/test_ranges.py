@@ -174,7 +174,11 @@ def test_control__of_a_page__keeps_its_filters_and_not_its_place() -> None:
     control = make_control(resolve_range(SITE, query, {}, now=NOW), query)
 
     assert ("Today", "by=trait&path=plan&tag=a&tag=b&range=today&compare=previous", False) in control.presets
-    assert ("Last year", "by=trait&path=plan&tag=a&tag=b&range=7d&compare=year", False) in control.comparisons
+    assert (
+        "Same weekdays last year",
+        "by=trait&path=plan&tag=a&tag=b&range=7d&compare=year",
+        False,
+    ) in control.comparisons
     assert [label for label, _, is_chosen in control.presets if is_chosen] == ["Last 7 days"]
     assert ("range", Preset.CUSTOM) in control.kept
 
@@ -232,7 +236,7 @@ def test_page__after_a_choice__opens_with_it_again(world: World, goal: Goal, ent
     again = text_of(viewer.get(page_of(goal, "breakdown/")))
 
     assert '<span class="gp-hidden">Range: </span>Last 7 days' in again
-    assert '<span class="gp-hidden">Compare with: </span>Last year' in again
+    assert '<span class="gp-hidden">Compare with: </span>Same weekdays last year' in again
     assert "Last 28 days</summary>" in text_of(other.get(page_of(goal)))
 
 
@@ -253,3 +257,19 @@ def test_conversions__of_a_range__leave_out_the_others(
     page = enter("viewer").get(f"{page_of(goal, 'conversions/')}?{query}")
 
     assert len(page.context["rows"]) == rows
+
+
+@pytest.mark.parametrize(
+    ("query", "label"),
+    [
+        ("range=today", "Same day last week"),
+        ("range=24h", "Previous period"),
+        ("range=28d", "Previous period"),
+        ("range=today&compare=year", "Same weekdays last year"),
+        ("range=24h&compare=year", "Same weekdays last year"),
+        ("range=month&compare=year", "Last year"),
+        ("range=month&compare=none", "No comparison"),
+    ],
+)
+def test_comparison__of_a_range__is_called_what_it_is(query: str, label: str) -> None:
+    assert resolve(query).compare_label == label

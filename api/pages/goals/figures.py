@@ -247,7 +247,7 @@ def _title(at: datetime, step: SeriesStep) -> str:
 
 def label_before(range_: Range) -> str:
     """Return the label of the compared series, with its days. Pure."""
-    return f"{range_.compare.label}, {range_.compared_days}"
+    return f"{range_.compare_label}, {range_.compared_days}"
 
 
 def _amount(revenue: Mapping[str, Decimal], currency: str) -> float:

@@ -17,6 +17,7 @@ MENU: Final = (
     (("Home", "home"),),
     (
         ("Goals", "goals"),
+        ("Experiments", "experiments"),
         ("People", "people"),
         ("Personas", "personas"),
         ("Segments", "segments"),

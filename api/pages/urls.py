@@ -11,6 +11,8 @@ from api.pages import guide, home, live, search, undoing
 from api.pages.access import current_site, show
 from api.pages.events import delivery, event_list, failures, reconciliation, tester, why_not
 from api.pages.events import export as events_export
+from api.pages.experiments import editing as experiment_editing
+from api.pages.experiments import results as experiments
 from api.pages.goals import (
     annotations,
     breakdown,
@@ -88,6 +90,27 @@ urlpatterns = [
         "<slug:sitecode>/goals/<int:goal_id>/events/<int:binding_id>/unbind/",
         edit.unbind_event,
         name="goal-unbind",
+    ),
+    path("<slug:sitecode>/experiments/", experiments.list_site_experiments, name="experiments"),
+    path("<slug:sitecode>/experiments/new/", experiment_editing.edit_experiment, name="experiment-new"),
+    path("<slug:sitecode>/experiments/<int:experiment_id>/", experiments.show_experiment, name="experiment"),
+    path(
+        "<slug:sitecode>/experiments/<int:experiment_id>/sentence/",
+        experiments.say_result,
+        name="experiment-sentence",
+    ),
+    path(
+        "<slug:sitecode>/experiments/<int:experiment_id>/edit/",
+        experiment_editing.edit_experiment,
+        name="experiment-edit",
+    ),
+    path(
+        "<slug:sitecode>/experiments/<int:experiment_id>/decide/", experiment_editing.decide, name="experiment-decide"
+    ),
+    path(
+        "<slug:sitecode>/experiments/<int:experiment_id>/archive/",
+        experiment_editing.archive,
+        name="experiment-archive",
     ),
     path("<slug:sitecode>/people/", people_list.list_people, name="people"),
     path("<slug:sitecode>/people/export/", people_list.export_people, name="people-export"),

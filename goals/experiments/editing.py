@@ -12,6 +12,7 @@ from goals.experiments.catalogue import MOST_EXPERIMENTS, MOST_VARIATIONS
 from goals.experiments.models import Experiment, ExperimentGoal, ExperimentPhase, Variation
 from goals.experiments.numbers import number_of
 from goals.experiments.reading import ExperimentState, state_of
+from goals.visit_models import Exposure
 
 EDITABLE_FIELDS: Final = ("name", "hypothesis", "owner", "window_days", "started_at", "stopped_at")
 MOST_GOALS: Final = 50  # of an experiment
@@ -97,8 +98,13 @@ def set_variations(
             others.filter(is_reference=True).update(is_reference=False)
         after = _shares_of(known.values())
         # The first shares describe what has been all along.
-        if before and after != before and state_of(experiment, now=now) != ExperimentState.DRAFT:
+        if before and after != before and _has_begun(experiment, now=now):
             _begin_phase(experiment, after, reason=reason, by=by, now=now)
+
+
+def _has_begun(experiment: Experiment, *, now: datetime) -> bool:
+    exposures = Exposure.objects.filter(site_id=experiment.site_id, experiment_id=experiment.number)
+    return state_of(experiment, now=now, is_exposed=exposures.exists()) != ExperimentState.DRAFT
 
 
 def _require_sound(wanted: Sequence[VariationFields]) -> None:

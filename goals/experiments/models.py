@@ -8,6 +8,7 @@ from site_rows import SiteColumn, SiteForeignKey, SiteRow
 
 KEY_LENGTH = 255
 NAME_LENGTH = 255
+REASON_LENGTH = 500
 MOST_WINDOW_DAYS = 90
 
 
@@ -137,7 +138,7 @@ class ExperimentPhase(SiteRow):
     site = SiteColumn("api.Site", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     experiment = SiteForeignKey(Experiment, on_delete=models.CASCADE, db_index=False, related_name="phases")
     started_at = models.DateTimeField()
-    reason = models.CharField(max_length=500)
+    reason = models.CharField(max_length=REASON_LENGTH)
     shares = models.JSONField(default=dict, help_text="By the number of the variation, as texts.")
     made_by = models.CharField(max_length=150)
 

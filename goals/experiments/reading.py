@@ -62,16 +62,19 @@ def count_exposed(site_id: int, numbers: Collection[int]) -> dict[int, Exposed]:
         return {number: Exposed(*counts) for number, *counts in cursor.fetchall()}
 
 
-def state_of(experiment: Experiment, *, now: datetime) -> ExperimentState:
-    """Return the state of an experiment. One that exposures made runs without a start. Pure."""
+def state_of(experiment: Experiment, *, now: datetime, is_exposed: bool = False) -> ExperimentState:
+    """Return the state of an experiment. Without a start it runs from its first exposure on. Pure.
+
+    `is_exposed` is needed for one that a person described; exposures made the others.
+    """
     if experiment.archived_at is not None:
         return ExperimentState.ARCHIVED
     if experiment.decision:
         return ExperimentState.DECIDED
     if experiment.stopped_at is not None and experiment.stopped_at <= now:
         return ExperimentState.STOPPED
-    is_automatic = experiment.origin == Experiment.Origin.EVENT
-    has_begun = is_automatic if experiment.started_at is None else experiment.started_at <= now
+    is_seen = is_exposed or experiment.origin == Experiment.Origin.EVENT
+    has_begun = is_seen if experiment.started_at is None else experiment.started_at <= now
     return ExperimentState.RUNNING if has_begun else ExperimentState.DRAFT
 
 

@@ -12,9 +12,8 @@ from typing import Any, Final
 from django.urls import URLPattern
 
 from api.models import Role
-from api.pages.people.segment_edit import fingerprint
 from api.pages.urls import urlpatterns
-from cohorts.segments.conditions import PersonaCondition
+from tests.pages.forms import CUSTOM_DATA, EXPERIMENT, KINDS_OF_CONDITIONS, PERSON, SEGMENT
 from tests.world import SITECODE
 
 VIEWER, EDITOR, OWNER = Role.VIEWER, Role.EDITOR, Role.OWNER
@@ -42,31 +41,6 @@ class Page:
         return [self.form] if self.forms is None else self.forms
 
 
-PERSON: Final = "?id=ada-king"
-CUSTOM_DATA: Final = {
-    "index": "1",
-    "name": "plan",
-    "type": "UNIQUE",
-    "format": "STRING",
-    "scope": "VISITOR",
-    "filled_from": "sdk",
-}
-# The preview of these conditions was shown.
-SEGMENT: Final = {
-    "do": "save",
-    "name": "Big spenders",
-    "at": "0.0",
-    "0.0.on": "persona",
-    "0.0.persona": "vip",
-    "previewed": fingerprint(((PersonaCondition("vip"),),)),
-}
-KINDS_OF_CONDITIONS: Final = [
-    {"0.0.on": "trait", "0.0.path": "plan", "0.0.test": "number.between", "0.0.number": "1", "0.0.most": "2"},
-    {"0.0.on": "groupTrait", "0.0.path": "plan", "0.0.test": "text.equals", "0.0.texts": "pro"},
-    {"0.0.on": "customData", "0.0.index": "1", "0.0.test": "date.since", "0.0.date": "2026-11-22"},
-    {"0.0.on": "goal", "0.0.goal": "{goal_id}", "0.0.times": "2", "0.0.days": "3", "0.0.revenue": "1"},
-    {"0.0.on": "seen", "0.0.which": "last", "0.0.test": "date.within", "0.0.days": "3"},
-]
 PAGES: Final[dict[str, Page]] = {
     "home": Page(),
     "changes": Page(is_page=False),
@@ -140,6 +114,13 @@ PAGES: Final[dict[str, Page]] = {
         odd_forms=[{"into": into, "other": "9", "old": "keep"} for into in ("", "other", "{other_goal_id}")],
     ),
     "goal-unbind": Page(None, EDITOR, asks=[""]),
+    "experiments": Page(queries=[{"archived": "1"}, {"page": "2"}]),
+    "experiment-new": Page(EDITOR, EDITOR, form={**EXPERIMENT, "key": "search-1"}),
+    "experiment": Page(),
+    "experiment-sentence": Page(is_page=False),
+    "experiment-edit": Page(EDITOR, EDITOR, form=EXPERIMENT),
+    "experiment-decide": Page(EDITOR, EDITOR, form={"decision": "keep", "reason": "No difference"}),
+    "experiment-archive": Page(None, EDITOR, form={"to": "on"}),
     "people": Page(
         queries=[
             {"q": "ada", "segment": "{segment_id}"},

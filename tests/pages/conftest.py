@@ -12,6 +12,7 @@ from api.ingest import provisioning
 from api.models import Alert, Annotation, Erasure, GoalsChange, GoalView, Message, Rule, Site, Source
 from cohorts.models import CustomData, OwnKey
 from cohorts.segment_tables import Segment
+from goals.experiments.models import Experiment
 from goals.flags.models import Environment, FeatureFlag
 from goals.models import Goal, GoalBinding, Tag
 from tests.pages.catalogue import Place
@@ -91,6 +92,7 @@ def place(world: World) -> Place:
         ).pk,
         "change_id": GoalsChange.objects.create(site=world.site, action="archive", goal_ids=[goal.pk]).pk,
         "annotation_id": Annotation.objects.create(site=world.site, goal=goal, at=now, text="Sale", who="ada").pk,
+        "experiment_id": Experiment.objects.create(site=world.site, key="checkout-3", number=7).pk,
         "alert_id": Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5).pk,
     }
     return Place(SITECODE, numbers)

@@ -1,0 +1,288 @@
+"""Results of experiments as people and programs ask for them: sums, shares of visitors, comparisons, one sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from api.models import Site
+from goals.experiments.measuring import ExperimentSums, MeasureSettings, Metric, MetricKind, load_sums
+from goals.experiments.models import Experiment, ExperimentGoal, Variation
+from goals.experiments.reading import ExperimentState, find_period, find_reference, state_of
+from goals.experiments.results import Comparison
+from goals.experiments.sample_ratio import SampleRatio, check_sample_ratio
+from goals.experiments.sentences import Outlook, say, say_all
+from goals.experiments.statistics import compare
+from goals.experiments.sums import VariationSums
+from goals.models import Goal
+from goals.shown_names import show_goal_name
+
+RECENT_DAYS: Final = 7  # the new visitors of this time tell how fast more will come
+NO_VISITORS: Final = VariationSums(0)
+Role = ExperimentGoal.Role
+
+
+@dataclass(frozen=True, slots=True)
+class VariationResult:
+    """A metric of a variation, and its difference to the reference, which has none."""
+
+    variation: Variation
+    sums: VariationSums
+    comparison: Comparison | None = None
+    sentence: str = ""
+
+    @property
+    def mean(self) -> Decimal | None:
+        """The rate of a metric that is 1 or 0, otherwise the mean of a visitor; None without visitors."""
+        return Decimal(self.sums.y) / self.sums.visitors if self.sums.visitors else None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """A metric of a goal for each variation, the reference first."""
+
+    metric: Metric
+    goal: Goal
+    goal_name: str
+    role: Role
+    rows: Sequence[VariationResult]
+
+
+@dataclass(frozen=True, slots=True)
+class ShareOfVisitors:
+    """The visitors of a variation, and the share that it should have, a part of 1."""
+
+    variation: Variation
+    visitors: int
+    expected: float
+    actual: float | None  # None without visitors
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfCurve:
+    """The comparison of each variation at the end of a day, with what is known now."""
+
+    day: date
+    comparisons: Mapping[int, Comparison]  # by the number of the variation
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentReport:
+    """The result of an experiment now."""
+
+    experiment: Experiment
+    state: ExperimentState
+    reference: Variation | None
+    shares: Sequence[ShareOfVisitors]
+    visitors: int
+    left_out: int  # visitors of several variations
+    ratio: SampleRatio
+    ratio_began: date | None
+    metrics: Sequence[MetricResult]  # the primary goal's come first
+    sentence: str
+    curve: Sequence[DayOfCurve]  # of the metric that decides
+
+
+def report_experiment(
+    site: Site, experiment: Experiment, *, now: datetime, with_curve: bool = True
+) -> ExperimentReport:
+    """Return the result of an experiment that `find_experiment` or `list_experiments` read.
+
+    It is a function of what is stored: exact at every commit, the same in any order of events. Two queries, of which
+    one reads each exposure of the experiment and the conversions of its visitors.
+    """
+    since, until = find_period(experiment)
+    goals = _load_goals(site, experiment)
+    sums = load_sums(
+        site.pk,
+        MeasureSettings(
+            experiment=experiment.number,
+            goals=list(goals),
+            since=since,
+            until=until,
+            window=timedelta(days=experiment.window_days),
+            zone=site.time_zone,
+        ),
+    )
+    variations = _order(experiment, sums)
+    shares = _share_out(variations, sums)
+    ratio = _check_ratio(shares, sums)
+    state = state_of(experiment, now=now, is_exposed=bool(sums.visitors))
+    metrics = _compare_metrics(site, variations, goals, sums, is_ratio_off=ratio.is_off)
+    deciding = metrics[0] if metrics else None
+    pace = _pace_of(sums, today=now.astimezone(site.zone).date()) if state == ExperimentState.RUNNING else 0.0
+    return ExperimentReport(
+        experiment=experiment,
+        state=state,
+        reference=variations[0] if variations else None,
+        shares=shares,
+        visitors=sum(sums.visitors.values()),
+        left_out=sums.left_out,
+        ratio=ratio,
+        ratio_began=_day_of(ratio, sums),
+        metrics=[_with_sentences(metric, Outlook(visitors_a_day=pace)) for metric in metrics],
+        sentence=_summarise(deciding, Outlook(visitors_a_day=pace), visitors=sum(sums.visitors.values())),
+        curve=_draw(deciding, sums, is_ratio_off=ratio.is_off) if deciding and with_curve else (),
+    )
+
+
+def _load_goals(site: Site, experiment: Experiment) -> dict[int, tuple[Goal, Role]]:
+    """Return the goals of an experiment with their roles: primary, secondary, guardrails. One query."""
+    roles = {each.goal_id: Role(each.role) for each in experiment.goals.all()}
+    found = Goal.objects.filter(site=site, deleted_at=None).in_bulk(list(roles)) if roles else {}
+    order = list(Role)
+    return {
+        id_: (found[id_], role) for role in order for id_, its in sorted(roles.items()) if its == role and id_ in found
+    }
+
+
+def _order(experiment: Experiment, sums: ExperimentSums) -> list[Variation]:
+    """Return the reference, then the other variations that visitors saw or a person described. Pure."""
+    known = list(experiment.variations.all())
+    reference = find_reference(known)
+    others = [
+        each
+        for each in known
+        if each is not reference and (each.share is None or each.share or each.number in sums.visitors)
+    ]
+    return [reference, *others] if reference is not None else []
+
+
+def _share_out(variations: Sequence[Variation], sums: ExperimentSums) -> list[ShareOfVisitors]:
+    """Return the visitors of each variation. Those without a share have the rest alike. Pure."""
+    given = sum(float(each.share) for each in variations if each.share is not None)
+    open_ = sum(each.share is None for each in variations)
+    rest = max(1 - given, 0.0) / open_ if open_ else 0.0
+    total = sum(sums.visitors.get(each.number, 0) for each in variations)
+    return [
+        ShareOfVisitors(
+            variation=each,
+            visitors=(visitors := sums.visitors.get(each.number, 0)),
+            expected=rest if each.share is None else float(each.share),
+            actual=visitors / total if total else None,
+        )
+        for each in variations
+    ]
+
+
+def _check_ratio(shares: Sequence[ShareOfVisitors], sums: ExperimentSums) -> SampleRatio:
+    """Check the shares of visitors. A variation with a share of 0 is left out."""
+    numbers = [each.variation.number for each in shares if each.expected > 0]
+    if len(numbers) < 2:  # noqa: PLR2004 - one variation has every visitor
+        return SampleRatio(p_value=1.0, is_off=False)
+    daily = [[sums.exposed.get(number, {}).get(day, 0) for number in numbers] for day in sums.days]
+    return check_sample_ratio(daily, shares=[each.expected for each in shares if each.expected > 0])
+
+
+def _day_of(ratio: SampleRatio, sums: ExperimentSums) -> date | None:
+    return sums.days[ratio.began] if ratio.began is not None else None
+
+
+def _compare_metrics(
+    site: Site,
+    variations: Sequence[Variation],
+    goals: Mapping[int, tuple[Goal, Role]],
+    sums: ExperimentSums,
+    *,
+    is_ratio_off: bool,
+) -> list[MetricResult]:
+    """Return the metrics of all goals. The rate of the primary goal is a family of its own, as are the guardrails."""
+    results = []
+    by_metric = {metric: sums.of(metric) for metric in sums.metrics if metric.goal_id in goals}
+    for family in _families(by_metric, goals):
+        pairs = [
+            (by_metric[metric].get(variations[0].number, NO_VISITORS), by_metric[metric].get(each.number, NO_VISITORS))
+            for metric in family
+            for each in variations[1:]
+        ]
+        comparisons = iter(compare(pairs, is_ratio_off=is_ratio_off))
+        for metric in family:
+            goal, role = goals[metric.goal_id]
+            rows = [
+                VariationResult(
+                    each,
+                    by_metric[metric].get(each.number, NO_VISITORS),
+                    None if each is variations[0] else next(comparisons),
+                )
+                for each in variations
+            ]
+            name = str(show_goal_name(goal, template=site.goal_name_template))
+            results.append(MetricResult(metric, goal, name, role, rows))
+    order = [(goal_id, kind) for goal_id in goals for kind in MetricKind]
+    return sorted(
+        results, key=lambda each: (order.index((each.metric.goal_id, each.metric.kind)), each.metric.currency)
+    )
+
+
+def _families(metrics: Mapping[Metric, object], goals: Mapping[int, tuple[Goal, Role]]) -> list[list[Metric]]:
+    """Return the metrics that are corrected together: what decides, the guardrails, and all others. Pure."""
+    families: dict[Role, list[Metric]] = {role: [] for role in Role}
+    for metric in metrics:
+        _, role = goals[metric.goal_id]
+        decides = metric.kind == MetricKind.CONVERTED
+        families[role if decides or role == Role.GUARDRAIL else Role.SECONDARY].append(metric)
+    return [family for family in families.values() if family]
+
+
+def _with_sentences(result: MetricResult, outlook: Outlook) -> MetricResult:
+    what = result.goal_name if result.metric.kind == MetricKind.CONVERTED else describe_metric(result)
+    return replace(
+        result,
+        rows=[
+            replace(row, sentence=say(row.comparison, goal=what, variation=str(row.variation), outlook=outlook))
+            if row.comparison
+            else row
+            for row in result.rows
+        ],
+    )
+
+
+def describe_metric(result: MetricResult) -> str:
+    """Return the metric in words, with its goal. Pure."""
+    match result.metric.kind:
+        case MetricKind.CONVERTED:
+            return f"visitors who converted {result.goal_name}"
+        case MetricKind.CONVERSIONS:
+            return f"conversions of {result.goal_name} a visitor"
+        case MetricKind.REVENUE:
+            return f"{result.metric.currency} of {result.goal_name} a visitor"
+
+
+def _summarise(deciding: MetricResult | None, outlook: Outlook, *, visitors: int) -> str:
+    """Return the one sentence of an experiment. Pure."""
+    if not visitors:
+        return "No visitor has seen it yet."
+    if deciding is None:
+        return "Choose the goal that decides, and this page says what the variations do to it."
+    compared = [(str(row.variation), row.comparison) for row in deciding.rows if row.comparison]
+    if not compared:
+        return "Visitors have seen one variation only, so there is nothing to compare yet."
+    return say_all(compared, goal=deciding.goal_name, outlook=outlook)
+
+
+def _pace_of(sums: ExperimentSums, *, today: date) -> float:
+    """Return the new visitors a day lately, without today, which is not over. Pure."""
+    since = today - timedelta(days=RECENT_DAYS)
+    recent = [visitors for its in sums.exposed.values() for day, visitors in its.items() if since <= day < today]
+    days = {day for its in sums.exposed.values() for day in its if since <= day < today}
+    return sum(recent) / len(days) if days else 0.0
+
+
+def _draw(deciding: MetricResult, sums: ExperimentSums, *, is_ratio_off: bool) -> list[DayOfCurve]:
+    """Return the comparisons of each day. All are one call, but no family: each day has the family of that day."""
+    curves = sums.curve(deciding.metric)
+    reference, *others = (row.variation for row in deciding.rows)
+    seen = [each for each in others if each.number in curves]
+    if reference.number not in curves or not seen:
+        return []
+    return [
+        DayOfCurve(day, {each.number: found for each, found in zip(seen, found_of_day, strict=True)})
+        for place, day in enumerate(sums.days)
+        for found_of_day in [
+            compare(
+                [(curves[reference.number][place], curves[each.number][place]) for each in seen],
+                is_ratio_off=is_ratio_off,
+            )
+        ]
+    ]

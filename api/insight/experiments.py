@@ -69,9 +69,11 @@ class DayOfCurve:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentReport:
-    """The result of an experiment now."""
+    """The result of an experiment now, of first exposures from `since` until before `until`."""
 
     experiment: Experiment
+    since: datetime | None
+    until: datetime | None
     state: ExperimentState
     reference: Variation | None
     shares: Sequence[ShareOfVisitors]
@@ -114,6 +116,8 @@ def report_experiment(
     pace = _pace_of(sums, today=now.astimezone(site.zone).date()) if state == ExperimentState.RUNNING else 0.0
     return ExperimentReport(
         experiment=experiment,
+        since=since,
+        until=until,
         state=state,
         reference=variations[0] if variations else None,
         shares=shares,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db.models import CharField, F, QuerySet, Value
+from django.db.models.functions import Coalesce, NullIf
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 
@@ -20,6 +21,7 @@ from api.pages.settings.site import SiteForm
 from cohorts import search as people_search
 from cohorts.models import Group, Identity, Persona
 from cohorts.segment_tables import Segment
+from goals.experiments.models import Experiment
 from goals.models import SEARCH_KEYS, Goal
 from goals.shown_names import show_goal_name
 
@@ -135,7 +137,7 @@ def find_people(site: Site, text: str) -> list[Result]:
 
 
 def find_audiences(site: Site, text: str) -> Iterator[tuple[str, Sequence[Result]]]:
-    """Yield personas and segments by a part of the name, and groups by the beginning of their id. One query."""
+    """Yield experiments, personas, segments by a part of the name, groups by the beginning of their id. One query."""
 
     def rows(kind: str, found: QuerySet[Any], field: str, key: str) -> QuerySet[Any]:
         columns = (Value(kind, output_field=CharField()), field, key)
@@ -143,16 +145,24 @@ def find_audiences(site: Site, text: str) -> Iterator[tuple[str, Sequence[Result
 
     personas = names.search(Persona.objects.filter(site=site), text, "name")
     segments = names.search(Segment.objects.filter(site=site), text, "name")
+    shown = Coalesce(NullIf("name", Value("")), NullIf("event_name", Value("")), "key")
+    experiments = names.search(
+        Experiment.objects.filter(site=site).annotate(shown=shown), text, "name", "event_name", "key"
+    )
     groups = Group.objects.filter(site=site, group_id__gte=text, group_id__lt=text + people_search.LAST_CHARACTER)
     found = list(
         rows("persona", personas, "name", "pk").union(
-            rows("segment", segments, "name", "pk"), rows("group", groups, "group_id", "pk"), all=True
+            rows("segment", segments, "name", "pk"),
+            rows("group", groups, "group_id", "pk"),
+            rows("experiment", experiments, "shown", "pk"),
+            all=True,
         )
     )
 
     def results(kind: str, link: Any) -> list[Result]:
         return [Result(name, link(name, id_)) for this, name, id_ in found if this == kind]
 
+    yield "Experiments", results("experiment", lambda _, id_: page_of(site, "experiment", id_))
     yield "Personas", results("persona", lambda name, _: page_of(site, "persona", name=name))
     yield "Segments", results("segment", lambda _, id_: page_of(site, "segment", id_))
     yield "Groups", results("group", lambda name, _: page_of(site, "group", id=name))

@@ -38,6 +38,7 @@ def links_of(text: str) -> list[str]:
         ("visitor-1", "people/person/?id=visitor-1"),
         ("vip", "personas/persona/?name=vip"),
         ("VIPs", "segments/{segment_id}/"),
+        ("checkout-3", "experiments/{experiment_id}/"),
         ("acme", "groups/group/?id=acme"),
         ("{message_id}", "events/{message}/"),
         ("{number}", "events/{number}/"),

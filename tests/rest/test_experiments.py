@@ -163,3 +163,30 @@ def test_results__of_an_experiment__are_its_exact_sums(
         for each in metric["variations"]
     }
     assert revenue_of == {a: (1, "5.000000", "25.000000000000"), b: (2, "7.250000", "52.562500000000")}
+
+
+@pytest.mark.promise("N-12")
+def test_results__of_a_difference__say_it_with_its_interval(
+    world: World, owner: Caller, goal: Goal, experiment: Any
+) -> None:
+    events = []
+    for variation, buyers in (("a", 30), ("b", 150)):
+        for place in range(200):
+            user = f"{variation}{place}"
+            viewed = {"experiment_id": "checkout-2", "variation_id": variation}
+            events.append(world.event(event="Experiment Viewed", at=place, userId=user, properties=viewed))
+            if place < buyers:
+                events.append(world.event(event="Order", at=place + 1, userId=user))
+    world.send(*events)
+
+    result = owner.get(f"{PATH}/{experiment['id']}/results")
+
+    assert "raises Order by 400 % (" in result["sentence"]
+    assert (result["state"], result["isRatioOff"]) == ("running", False)
+    (rate,) = [each for each in result["metrics"] if each["metric"] == "converted"]
+    reference, other = rate["variations"]
+    assert reference["comparison"] is None
+    comparison = other["comparison"]
+    assert (comparison["claim"], comparison["sentence"]) == ("higher", result["sentence"])
+    assert 0 < comparison["relativeInterval"]["lower"] < 4 < comparison["relativeInterval"]["upper"]
+    assert comparison["pValue"] < 0.001

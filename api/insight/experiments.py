@@ -25,7 +25,7 @@ Role = ExperimentGoal.Role
 
 @dataclass(frozen=True, slots=True)
 class VariationResult:
-    """A metric of a variation, and its difference to the reference, which has none."""
+    """A metric of a variation, and its difference to the reference. The reference has none, nor has one unseen."""
 
     variation: Variation
     sums: VariationSums
@@ -48,14 +48,19 @@ class MetricResult:
     role: Role
     rows: Sequence[VariationResult]
 
+    @property
+    def decides(self) -> bool:
+        """True for the metric of which the sentence and the curve of the experiment are."""
+        return self.role == Role.PRIMARY and self.metric.kind == MetricKind.CONVERTED
+
 
 @dataclass(frozen=True, slots=True)
 class ShareOfVisitors:
-    """The visitors of a variation, and the share that it should have, a part of 1."""
+    """The visitors of a variation, and the share that it should have, or None until a person describes one."""
 
     variation: Variation
     visitors: int
-    expected: float
+    expected: float | None
     actual: float | None  # None without visitors
 
 
@@ -108,12 +113,16 @@ def report_experiment(
         ),
     )
     variations = _order(experiment, sums)
-    shares = _share_out(variations, sums)
+    shares = _share_out(experiment, variations, sums)
     ratio = _check_ratio(shares, sums)
-    state = state_of(experiment, now=now, is_exposed=bool(sums.visitors))
+    state = state_of(experiment, now=now, is_exposed=bool(sums.visitors or experiment.phases.all()))
     metrics = _compare_metrics(site, variations, goals, sums, is_ratio_off=ratio.is_off)
-    deciding = metrics[0] if metrics else None
-    pace = _pace_of(sums, today=now.astimezone(site.zone).date()) if state == ExperimentState.RUNNING else 0.0
+    deciding = next((each for each in metrics if each.decides), None)
+    paces = (
+        _find_paces(variations, sums, today=now.astimezone(site.zone).date())
+        if state == ExperimentState.RUNNING
+        else {}
+    )
     return ExperimentReport(
         experiment=experiment,
         since=since,
@@ -125,8 +134,8 @@ def report_experiment(
         left_out=sums.left_out,
         ratio=ratio,
         ratio_began=_day_of(ratio, sums),
-        metrics=[_with_sentences(metric, Outlook(visitors_a_day=pace)) for metric in metrics],
-        sentence=_summarise(deciding, Outlook(visitors_a_day=pace), visitors=sum(sums.visitors.values())),
+        metrics=[_with_sentences(metric, paces) for metric in metrics],
+        sentence=_summarise(deciding, paces, visitors=sum(sums.visitors.values())),
         curve=_draw(deciding, sums, is_ratio_off=ratio.is_off) if deciding and with_curve else (),
     )
 
@@ -153,17 +162,20 @@ def _order(experiment: Experiment, sums: ExperimentSums) -> list[Variation]:
     return [reference, *others] if reference is not None else []
 
 
-def _share_out(variations: Sequence[Variation], sums: ExperimentSums) -> list[ShareOfVisitors]:
-    """Return the visitors of each variation. Those without a share have the rest alike. Pure."""
-    given = sum(float(each.share) for each in variations if each.share is not None)
-    open_ = sum(each.share is None for each in variations)
-    rest = max(1 - given, 0.0) / open_ if open_ else 0.0
+def _share_out(experiment: Experiment, variations: Sequence[Variation], sums: ExperimentSums) -> list[ShareOfVisitors]:
+    """Return the visitors of each variation. Those without a share have the rest alike. Pure.
+
+    Nothing is expected of an experiment that exposures made until a person describes a share.
+    """
+    given = [each.share for each in variations if each.share is not None]
+    is_described = bool(given) or experiment.origin != Experiment.Origin.EVENT
+    rest = max(1 - sum(given), Decimal()) / max(len(variations) - len(given), 1)
     total = sum(sums.visitors.get(each.number, 0) for each in variations)
     return [
         ShareOfVisitors(
             variation=each,
             visitors=(visitors := sums.visitors.get(each.number, 0)),
-            expected=rest if each.share is None else float(each.share),
+            expected=float(rest if each.share is None else each.share) if is_described else None,
             actual=visitors / total if total else None,
         )
         for each in variations
@@ -171,12 +183,12 @@ def _share_out(variations: Sequence[Variation], sums: ExperimentSums) -> list[Sh
 
 
 def _check_ratio(shares: Sequence[ShareOfVisitors], sums: ExperimentSums) -> SampleRatio:
-    """Check the shares of visitors. A variation with a share of 0 is left out."""
-    numbers = [each.variation.number for each in shares if each.expected > 0]
-    if len(numbers) < 2:  # noqa: PLR2004 - one variation has every visitor
+    """Check the shares of visitors. A variation with a share of 0 is left out. Pure."""
+    expected = {each.variation.number: each.expected for each in shares if each.expected}
+    if len(expected) < 2:  # noqa: PLR2004 - one variation has every visitor
         return SampleRatio(p_value=1.0, is_off=False)
-    daily = [[sums.exposed.get(number, {}).get(day, 0) for number in numbers] for day in sums.days]
-    return check_sample_ratio(daily, shares=[each.expected for each in shares if each.expected > 0])
+    daily = [[sums.exposed.get(number, {}).get(day, 0) for number in expected] for day in sums.days]
+    return check_sample_ratio(daily, shares=list(expected.values()))
 
 
 def _day_of(ratio: SampleRatio, sums: ExperimentSums) -> date | None:
@@ -195,10 +207,11 @@ def _compare_metrics(
     results = []
     by_metric = {metric: sums.of(metric) for metric in sums.metrics if metric.goal_id in goals}
     for family in _families(by_metric, goals):
+        seen = [each for each in variations[1:] if sums.visitors.get(each.number)]
         pairs = [
-            (by_metric[metric].get(variations[0].number, NO_VISITORS), by_metric[metric].get(each.number, NO_VISITORS))
+            (by_metric[metric].get(variations[0].number, NO_VISITORS), by_metric[metric][each.number])
             for metric in family
-            for each in variations[1:]
+            for each in seen
         ]
         comparisons = iter(compare(pairs, is_ratio_off=is_ratio_off))
         for metric in family:
@@ -207,7 +220,7 @@ def _compare_metrics(
                 VariationResult(
                     each,
                     by_metric[metric].get(each.number, NO_VISITORS),
-                    None if each is variations[0] else next(comparisons),
+                    next(comparisons) if each in seen else None,
                 )
                 for each in variations
             ]
@@ -229,17 +242,14 @@ def _families(metrics: Mapping[Metric, object], goals: Mapping[int, tuple[Goal, 
     return [family for family in families.values() if family]
 
 
-def _with_sentences(result: MetricResult, outlook: Outlook) -> MetricResult:
+def _with_sentences(result: MetricResult, paces: Mapping[int, float]) -> MetricResult:
     what = result.goal_name if result.metric.kind == MetricKind.CONVERTED else describe_metric(result)
-    return replace(
-        result,
-        rows=[
-            replace(row, sentence=say(row.comparison, goal=what, variation=str(row.variation), outlook=outlook))
-            if row.comparison
-            else row
-            for row in result.rows
-        ],
-    )
+
+    def sentence_of(row: VariationResult) -> str:
+        outlook = Outlook(visitors_a_day=paces.get(row.variation.number, 0.0))
+        return say(row.comparison, goal=what, variation=str(row.variation), outlook=outlook) if row.comparison else ""
+
+    return replace(result, rows=[replace(row, sentence=sentence_of(row)) for row in result.rows])
 
 
 def describe_metric(result: MetricResult) -> str:
@@ -253,8 +263,8 @@ def describe_metric(result: MetricResult) -> str:
             return f"{result.metric.currency} of {result.goal_name} a visitor"
 
 
-def _summarise(deciding: MetricResult | None, outlook: Outlook, *, visitors: int) -> str:
-    """Return the one sentence of an experiment. Pure."""
+def _summarise(deciding: MetricResult | None, paces: Mapping[int, float], *, visitors: int) -> str:
+    """Return the one sentence of an experiment. Its outlook is that of the variation with fewest new visitors. Pure."""
     if not visitors:
         return "No visitor has seen it yet."
     if deciding is None:
@@ -262,15 +272,25 @@ def _summarise(deciding: MetricResult | None, outlook: Outlook, *, visitors: int
     compared = [(str(row.variation), row.comparison) for row in deciding.rows if row.comparison]
     if not compared:
         return "Visitors have seen one variation only, so there is nothing to compare yet."
-    return say_all(compared, goal=deciding.goal_name, outlook=outlook)
+    slowest = min((paces.get(row.variation.number, 0.0) for row in deciding.rows if row.comparison), default=0.0)
+    return say_all(compared, goal=deciding.goal_name, outlook=Outlook(visitors_a_day=slowest))
 
 
-def _pace_of(sums: ExperimentSums, *, today: date) -> float:
-    """Return the new visitors a day lately, without today, which is not over. Pure."""
-    since = today - timedelta(days=RECENT_DAYS)
-    recent = [visitors for its in sums.exposed.values() for day, visitors in its.items() if since <= day < today]
-    days = {day for its in sums.exposed.values() for day in its if since <= day < today}
-    return sum(recent) / len(days) if days else 0.0
+def _find_paces(variations: Sequence[Variation], sums: ExperimentSums, *, today: date) -> dict[int, float]:
+    """Return how many new visitors a day the reference and each variation had together lately. Pure.
+
+    Today is left out, because it is not over.
+    """
+    begun = min((day for its in sums.exposed.values() for day in its), default=today)
+    since = max(begun, today - timedelta(days=RECENT_DAYS))
+    days = (today - since).days
+    if not days:
+        return {}
+    recent = {
+        each.number: sum(count for day, count in sums.exposed.get(each.number, {}).items() if since <= day < today)
+        for each in variations
+    }
+    return {each.number: (recent[variations[0].number] + recent[each.number]) / days for each in variations[1:]}
 
 
 def _draw(deciding: MetricResult, sums: ExperimentSums, *, is_ratio_off: bool) -> list[DayOfCurve]:

@@ -89,7 +89,8 @@ def _rank(comparison: Comparison) -> tuple[int, float]:
 def _say_nothing_of(count: int, leading: Comparison, goal: str, outlook: Outlook) -> str:
     if leading.claim == ResultClaim.OPEN:
         return f"No difference of the {count} variations in {goal} seen yet{_say_power(leading, outlook)}."
-    return say(leading, goal=goal, variation=f"the {count} variations", outlook=outlook).replace("has", "have", 1)
+    sentence = say(leading, goal=goal, variation=f"the {count} variations", outlook=outlook)
+    return sentence.replace("variations has", "variations have")
 
 
 def _say_change(comparison: Comparison, goal: str) -> str:

@@ -178,6 +178,7 @@ def test_results__of_a_difference__say_it_with_its_interval(
             if place < buyers:
                 events.append(world.event(event="Order", at=place + 1, userId=user))
     world.send(*events)
+    owner.patch(f"{PATH}/{experiment['id']}", {"goals": [{"goal": goal.pk, "role": "primary"}]})
 
     result = owner.get(f"{PATH}/{experiment['id']}/results")
 

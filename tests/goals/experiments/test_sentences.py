@@ -115,11 +115,11 @@ def test_sentence__of_several_variations_too_few__claims_nothing() -> None:
     results = compare([(sum_rate(100, 2), sum_rate(100, 9)), (sum_rate(100, 2), sum_rate(100, 2))])
     nothing = compare([(sum_rate(100, 0), sum_rate(100, 9)), (sum_rate(100, 0), sum_rate(100, 2))])
 
-    assert say_all([("a", results[0]), ("b", results[1])], goal="Signed Up") == (
-        "Too few visitors converted on Signed Up to say anything about the 2 variations yet."
+    assert say_all([("a", results[0]), ("b", results[1])], goal="Purchase") == (
+        "Too few visitors converted on Purchase to say anything about the 2 variations yet."
     )
-    assert say_all([("a", nothing[0]), ("b", nothing[1])], goal="Signed Up") == (
-        "No visitor of the reference converted on Signed Up yet, so the 2 variations have nothing to compare with."
+    assert say_all([("a", nothing[0]), ("b", nothing[1])], goal="Purchase") == (
+        "No visitor of the reference converted on Purchase yet, so the 2 variations have nothing to compare with."
     )
 
 

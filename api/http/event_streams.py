@@ -87,11 +87,12 @@ class Streams(Generic[Version]):
     by_share: Counter[Hashable] = field(default_factory=Counter)
     count: int = 0
     turns: int = 0  # reads of versions that have begun
+    is_ended: bool = False
     task: "asyncio.Task[None] | None" = None
 
     def open(self, site_id: int, shares: Collection[Hashable], version: Version) -> Stream[Version]:
-        """Return a new stream, which `run` must close."""
-        stream = Stream(site_id, shares, version, asyncio.get_running_loop().create_future())
+        """Return a new stream, which `run` must close. After `end` it is gone already, because a stop waits for it."""
+        stream = Stream(site_id, shares, version, asyncio.get_running_loop().create_future(), is_gone=self.is_ended)
         self.by_share.update(shares)
         self.by_site.setdefault(site_id, set()).add(stream)
         self.count += 1
@@ -111,7 +112,8 @@ class Streams(Generic[Version]):
             del self.by_site[stream.site_id]
 
     def end(self) -> None:
-        """End all streams."""
+        """End all streams, and those that open later."""
+        self.is_ended = True
         for stream in list(chain.from_iterable(self.by_site.values())):
             stream.end()
 

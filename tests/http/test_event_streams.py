@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.http.database import DatabaseDownError
-from api.http.event_streams import Stream, Streams
+from api.http.event_streams import Protocol, Stream, Streams
 
 TURN = 0.02
 
@@ -73,6 +73,30 @@ def test_streams__if_a_read_fails__go_on(error: Exception) -> None:
     async def work() -> None:
         stream = Streams(read, TURN).open(1, (), 0)
         assert await stream.wait(10)
+
+    run(work)
+
+
+def test_stream__opened_after_the_end__is_gone_at_once() -> None:
+    async def work() -> None:
+        streams: Streams[int] = Streams(lambda _: {1: 0}, TURN)
+        streams.end()
+        stream = streams.open(1, ("a",), 0)
+        sent = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            return {}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def go_on(_: Stream[int]) -> bool:
+            return True
+
+        await streams.run(stream, Protocol(lambda _: b"event", b"quiet", 10, go_on), [], receive, send)
+        assert [message.get("body") for message in sent] == [None, b""]
+        assert streams.count == 0
 
     run(work)
 

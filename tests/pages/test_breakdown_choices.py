@@ -199,6 +199,8 @@ def test_breakdown__with_a_filter__offers_to_take_it_off_or_to_show_everyone(sho
         ("only=source:x", "This site has no source"),
         ("only=goal:nothing", "No other goal has the ID or name"),
         ("only=persona:nothing", "This site has no persona"),
+        ("only=property:%2500:x", "\ufffd = x"),
+        ("only=trait:%2500:x", "None of these visitors has a trait"),
         ("only=property:plan:pro&only=persona:nothing", "This site has no persona"),
     ],
 )

@@ -80,6 +80,22 @@ def test_find_trouble__of_no_json__is_its_line_and_column() -> None:
     assert [find_trouble(text) for text in ('\ufeff{"a": 1}', "[" * 100_000, "[]")] == [None, None, None]
 
 
+@pytest.mark.parametrize("do", ["dry", "fill", "send"])
+def test_page__of_characters_without_bytes__shows_their_escapes_and_leaves_the_event(
+    editor: Client, source: Source, do: str
+) -> None:
+    body = '{"type": "track", "event": "Buy\\ud800", "userId": "u\\udc00"}'
+    form = {"field.name": "Sell", "was.name": "Buy\\ud800", "source": source.pk, "body": body, "do": do}
+
+    shown = editor.post(PATH, form, follow=True)
+
+    assert shown.status_code == 200
+    if do != "send":
+        assert 'value="Buy\\ud800" maxlength="500" autocomplete="off" spellcheck="false" readonly' in text_of(shown)
+        assert json_of(html.unescape(text_of(shown)))["event"] == "Buy\ud800"
+    assert editor.get(PATH).status_code == 200
+
+
 def test_page__of_broken_json__names_line_and_column(viewer: Client, source: Source) -> None:
     shown = text_of(viewer.post(PATH, {"source": source.pk, "body": '{"event": "Buy",}', "do": "dry"}))
 

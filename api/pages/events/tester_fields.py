@@ -23,6 +23,7 @@ class EventField:
     label: str
     path: str
     value: str = ""
+    is_editable: bool = True  # False if the value has characters that no page can show
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def fill_in(body: str, asked: Mapping[str, str], was: Mapping[str, str]) -> str:
     changed = [
         field
         for field in list_fields(body)
-        if field.name in asked and asked[field.name] != was.get(field.name) == field.value
+        if field.is_editable and field.name in asked and asked[field.name] != was.get(field.name) == field.value
     ]
     if event is None or not changed:
         return body
@@ -116,7 +117,8 @@ def _find_field(event: dict[str, Any], name: str, label: str, paths: Sequence[st
         for part in path.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if isinstance(value, str | int) and not isinstance(value, bool):
-            return EventField(name, label, path, str(value))
+            shown = visible(str(value))
+            return EventField(name, label, path, shown, is_editable=shown == str(value))
     return EventField(name, label, paths[0])
 
 

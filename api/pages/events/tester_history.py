@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.crypto import get_random_string
 
 from api.models import Site
+from api.pages.json_text import visible
 
 KEPT_FOR: Final = timedelta(days=1)
 MOST_KEPT: Final = 10  # of a site
@@ -59,9 +60,9 @@ def remember_test(
         token=get_random_string(12),
         site=site.pk,
         at=timezone.now().isoformat(),
-        name=name[:255],
+        name=visible(name)[:255],
         mood=mood,
-        outcome=outcome[:500],
+        outcome=visible(outcome)[:500],
         body=body if len(body) <= MOST_CHARACTERS else "",
         event=event,
     )

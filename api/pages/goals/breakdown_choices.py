@@ -89,7 +89,7 @@ def read_only(text: str) -> PartFilter | None:
         name, colon, value = value.partition(":")
         if not name or not colon:
             return None
-    return PartFilter(by, value, unquote(name))
+    return PartFilter(by, value, unquote(name).replace("\0", "\ufffd"))  # PostgreSQL has no text with NUL
 
 
 @dataclass(frozen=True, slots=True)

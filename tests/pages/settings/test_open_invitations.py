@@ -33,6 +33,14 @@ def test_invitations__open__say_who_with_which_role_by_whom_and_until_when(owner
     assert list_open(site, now=zoe.ends_at) == []
 
 
+def test_invitations__with_two_members_who_differ_in_case_only__are_listed(owner: Client, site: Site) -> None:
+    link_for(owner, "ada")
+    for username in ("ada", "ADA"):
+        Membership.objects.create(user=User.objects.create_user(username), site=site, role="viewer")
+
+    assert open_names(owner) == []
+
+
 @pytest.mark.parametrize("username", ["ada", "ADA"])
 def test_invitation__taken_back__opens_nothing_until_the_person_is_invited_again(
     owner: Client, site: Site, username: str

@@ -1,11 +1,12 @@
 """Changes of experiments for pages and the management API: each is one transaction with its entry in the audit log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from api.models import Site
 from api.models.audit import audit_values, write_audit
@@ -13,7 +14,7 @@ from goals.experiments import editing
 from goals.experiments.editing import ExperimentError, VariationFields
 from goals.experiments.models import Experiment, ExperimentGoal
 from goals.experiments.reading import find_experiment
-from goals.queries import live_goals
+from goals.models import Goal
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -67,9 +68,12 @@ def change_experiment(
     experiment: Experiment, change: ExperimentChange, *, by: "User | AnonymousUser | str", now: datetime
 ) -> Experiment:
     """Change an experiment and return it as it is then. Raises ExperimentError, and then nothing has changed."""
-    _require_goals(experiment.site, change.goals or {})
-    before = read_values(experiment)
+    site = experiment.site
     with transaction.atomic():
+        editing.lock_experiment(experiment)
+        experiment = _reload(experiment)
+        before = read_values(experiment)
+        _require_goals(site, change.goals or {}, chosen=[each.goal_id for each in experiment.goals.all()])
         if change.fields:
             for name, value in change.fields.items():
                 setattr(experiment, name, value)
@@ -86,7 +90,7 @@ def change_experiment(
         changed = _reload(experiment)
         was, is_now = audit_values(before, read_values(changed))
         if was or is_now:
-            write_audit(by, experiment.site, f"Changed the experiment {experiment.pk}", was, is_now)
+            write_audit(by, site, f"Changed the experiment {experiment.pk}", was, is_now)
     return changed
 
 
@@ -110,9 +114,13 @@ def read_values(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _require_goals(site: Site, goals: Mapping[int, Role]) -> None:
-    """Raise ExperimentError unless the site has these goals, none of them merged into another. One query, if any."""
-    known = set(live_goals(site.pk, with_=()).filter(pk__in=goals).values_list("pk", flat=True)) if goals else set()
+def _require_goals(site: Site, goals: Mapping[int, Role], *, chosen: Collection[int] = ()) -> None:
+    """Raise ExperimentError unless the site has these goals. One query, if any.
+
+    A goal that was merged into another may stay if it is chosen already.
+    """
+    rows = Goal.objects.filter(Q(counts_for=None) | Q(pk__in=chosen), site_id=site.pk, pk__in=goals, deleted_at=None)
+    known = set(rows.values_list("pk", flat=True)) if goals else set()
     if unknown := sorted(goals.keys() - known):
         raise ExperimentError(f"The site has no goal {unknown[0]}. Goals are named by their ids.")
 

@@ -1,7 +1,7 @@
 """`/api/sites/{sitecode}/experiments`: experiments with variations, goals and decisions."""
 # ruff: noqa: N815 - the names are the wire's
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,9 +19,19 @@ from api.rest import idempotency
 from api.rest.access import caller_of, open_site
 from api.rest.reading import Query
 from api.rest.schema import answers
-from goals.experiments.editing import ExperimentError, VariationFields
-from goals.experiments.models import KEY_LENGTH, MOST_WINDOW_DAYS, NAME_LENGTH, Experiment, ExperimentGoal
-from goals.experiments.numbers import number_of
+from goals.experiments.editing import ExperimentError, VariationFields, find_number
+from goals.experiments.models import (
+    DECISION_LENGTH,
+    HYPOTHESIS_LENGTH,
+    KEY_LENGTH,
+    MOST_WINDOW_DAYS,
+    NAME_LENGTH,
+    OWNER_LENGTH,
+    REASON_LENGTH,
+    Experiment,
+    ExperimentGoal,
+    Variation,
+)
 from goals.experiments.reading import ExperimentState, find_experiment, list_experiments, state_of
 
 MOST_ID: Final = 2**63 - 1
@@ -77,7 +87,7 @@ class DecisionFields(serializers.Serializer[Any]):
     decision = serializers.ChoiceField(
         choices=Experiment.Decision.choices, allow_blank=True, help_text="Empty takes a decision back."
     )
-    reason = serializers.CharField(allow_blank=True, max_length=5_000, default="")
+    reason = serializers.CharField(allow_blank=True, max_length=DECISION_LENGTH, default="")
     variation = serializers.CharField(
         max_length=KEY_LENGTH, allow_null=True, default=None, help_text="The key of the variation to ship."
     )
@@ -87,8 +97,8 @@ class ExperimentFields(serializers.Serializer[Any]):
     """The editable fields of an experiment."""
 
     name = serializers.CharField(max_length=NAME_LENGTH, allow_blank=True, required=False)
-    hypothesis = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
-    owner = serializers.CharField(max_length=150, allow_blank=True, required=False)
+    hypothesis = serializers.CharField(max_length=HYPOTHESIS_LENGTH, allow_blank=True, required=False)
+    owner = serializers.CharField(max_length=OWNER_LENGTH, allow_blank=True, required=False)
     windowDays = serializers.IntegerField(
         source="window_days",
         min_value=1,
@@ -112,7 +122,7 @@ class ExperimentToChange(ExperimentFields):
     """Changes of an experiment. Fields that are left out stay."""
 
     reason = serializers.CharField(
-        max_length=500, required=False, help_text="Why the shares change. Needed while the experiment runs."
+        max_length=REASON_LENGTH, required=False, help_text="Why the shares change. Needed while the experiment runs."
     )
     decided = DecisionFields(required=False)
     isArchived = serializers.BooleanField(required=False)
@@ -214,7 +224,10 @@ class Experiments(ViewSet):
         change.is_valid(raise_exception=True)
         with refusing():
             changed = experiment_changes.change_experiment(
-                experiment, read_change(change.validated_data), by=caller_of(request).name, now=timezone.now()
+                experiment,
+                read_change(change.validated_data, known=experiment.variations.all()),
+                by=caller_of(request).name,
+                now=timezone.now(),
             )
         return Response(ExperimentShape(changed).data)
 
@@ -229,8 +242,8 @@ def load_experiment(request: Request, sitecode: str, experiment_id: int) -> Expe
     return experiment
 
 
-def read_change(fields: Mapping[str, Any]) -> ExperimentChange:
-    """Return the change that a validated body asks for. Pure."""
+def read_change(fields: Mapping[str, Any], *, known: Iterable[Variation] = ()) -> ExperimentChange:
+    """Return the change that a validated body asks for, of an experiment with the known variations. Pure."""
     plain = {"name", "hypothesis", "owner", "window_days", "started_at", "stopped_at"}
     variations, goals, decided = fields.get("variations"), fields.get("goals"), fields.get("decided")
     return ExperimentChange(
@@ -243,7 +256,7 @@ def read_change(fields: Mapping[str, Any]) -> ExperimentChange:
         else Decided(
             Experiment.Decision(decided["decision"]),
             decided["reason"],
-            None if decided["variation"] is None else number_of(decided["variation"]),
+            None if decided["variation"] is None else find_number(known, decided["variation"]),
         ),
         is_archived=fields.get("isArchived"),
     )

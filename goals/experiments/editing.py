@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -16,6 +16,8 @@ from goals.visit_models import Exposure
 
 EDITABLE_FIELDS: Final = ("name", "hypothesis", "owner", "window_days", "started_at", "stopped_at")
 MOST_GOALS: Final = 50  # of an experiment
+FIRST_TIME, LAST_TIME = datetime(1990, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)
+MILLIONTH: Final = Decimal("0.000001")  # shares that differ by less are the same
 Role = ExperimentGoal.Role
 
 
@@ -45,6 +47,7 @@ def create_experiment(
 
     `experiment` is unsaved and has its site, key and origin. Its number follows from the key.
     """
+    _require_times(experiment)
     experiment.number = number_of(experiment.key)
     try:
         with transaction.atomic():
@@ -60,15 +63,30 @@ def create_experiment(
 
 
 def change_experiment(experiment: Experiment, *, fields: Iterable[str]) -> Experiment:
-    """Save the fields that a person edited. Raises ExperimentError if it would stop before it starts."""
+    """Save the fields that a person edited. Raises ExperimentError if its times cannot be."""
     fields = set(fields)
     if not fields <= set(EDITABLE_FIELDS):
         raise ValueError(f"not editable: {sorted(fields - set(EDITABLE_FIELDS))}")
-    started, stopped = experiment.started_at, experiment.stopped_at
-    if started and stopped and stopped < started:
-        raise ExperimentError("The experiment would stop before it starts. Choose a later stop.")
+    _require_times(experiment)
     experiment.save(update_fields=[*fields, "updated_at"])
     return experiment
+
+
+def _require_times(experiment: Experiment) -> None:
+    started, stopped = experiment.started_at, experiment.stopped_at
+    if not all(at is None or FIRST_TIME <= at < LAST_TIME for at in (started, stopped)):
+        raise ExperimentError(f"Choose times from {FIRST_TIME.year} to {LAST_TIME.year - 1}.")
+    if started and stopped and stopped < started:
+        raise ExperimentError("The experiment would stop before it starts. Choose a later stop.")
+
+
+def lock_experiment(experiment: Experiment) -> Experiment:
+    """Return an experiment as it is now, and let no other person change it until the transaction ends. One query.
+
+    Exposures are still recorded meanwhile.
+    """
+    rows = Experiment.objects.select_for_update(no_key=True)
+    return rows.get(site_id=experiment.site_id, pk=experiment.pk)
 
 
 def set_variations(
@@ -76,55 +94,90 @@ def set_variations(
 ) -> None:
     """Describe the variations of an experiment. Those that exposures made stay, even if they are not described.
 
-    Other shares begin a phase, which needs a reason if the experiment has begun. Raises ExperimentError.
+    Other shares begin a phase, which needs a reason, while the experiment runs. Raises ExperimentError.
     """
-    _require_sound(wanted)
     with transaction.atomic():
-        experiment = Experiment.objects.select_for_update().get(site_id=experiment.site_id, pk=experiment.pk)
+        experiment = lock_experiment(experiment)
         known = {each.number: each for each in experiment.variations.all()}
+        described = {find_number(known.values(), fields.key): fields for fields in wanted}
+        _require_sound(wanted, described, known)
+        # Until a person describes how exposures are shared, the first shares are those that have been all along.
+        is_first = not known or (
+            experiment.origin == Experiment.Origin.EVENT and all(each.share is None for each in known.values())
+        )
         before = _shares_of(known.values())
-        described = set[int]()
-        for fields in wanted:
-            number = number_of(fields.key)
-            described.add(number)
-            variation = known.get(number) or Variation(
-                site_id=experiment.site_id, experiment=experiment, number=number, key=fields.key
-            )
-            variation.name, variation.share, variation.is_reference = fields.name, fields.share, fields.is_reference
-            variation.save()
-            known[number] = variation
-        if any(fields.is_reference for fields in wanted):
-            others = experiment.variations.exclude(number__in=described)
-            others.filter(is_reference=True).update(is_reference=False)
-        after = _shares_of(known.values())
-        # The first shares describe what has been all along.
-        if before and after != before and _has_begun(experiment, now=now):
+        changed = _describe(experiment, described, known)
+        after = _shares_of((known | changed).values())
+        if not is_first and after != before and _is_running(experiment, now=now):
             _begin_phase(experiment, after, reason=reason, by=by, now=now)
+        # In the order in which the digest writes them: neither waits for the other in a circle.
+        Variation.objects.bulk_create(
+            [changed[number] for number in sorted(changed)],
+            update_conflicts=True,
+            unique_fields=["site", "experiment", "number"],
+            update_fields=["name", "share", "is_reference"],
+        )
 
 
-def _has_begun(experiment: Experiment, *, now: datetime) -> bool:
+def find_number(variations: Iterable[Variation], key: str) -> int:
+    """Return the number of the variation with a key, or the number that exposures give the key. Pure.
+
+    SDKs may name a variation by a number that its key does not give: one below 0 or with many digits.
+    """
+    return next((each.number for each in variations if each.key == key), number_of(key))
+
+
+def _describe(
+    experiment: Experiment, described: Mapping[int, VariationFields], known: Mapping[int, Variation]
+) -> dict[int, Variation]:
+    """Return the variations to save by number: the described ones, and one that is the reference no more."""
+    changed = {
+        number: Variation(
+            site_id=experiment.site_id,
+            experiment=experiment,
+            number=number,
+            key=fields.key,
+            name=fields.name,
+            share=fields.share,
+            is_reference=fields.is_reference,
+        )
+        for number, fields in described.items()
+    }
+    if any(each.is_reference for each in changed.values()):
+        for number, variation in known.items():
+            if variation.is_reference and number not in described:
+                variation.is_reference = False
+                changed[number] = variation
+    return changed
+
+
+def _is_running(experiment: Experiment, *, now: datetime) -> bool:
     exposures = Exposure.objects.filter(site_id=experiment.site_id, experiment_id=experiment.number)
-    return state_of(experiment, now=now, is_exposed=exposures.exists()) != ExperimentState.DRAFT
+    return state_of(experiment, now=now, is_exposed=exposures.exists()) == ExperimentState.RUNNING
 
 
-def _require_sound(wanted: Sequence[VariationFields]) -> None:
-    if len(wanted) > MOST_VARIATIONS:
-        raise ExperimentError(f"An experiment has {MOST_VARIATIONS} variations at most.")
-    if len({number_of(each.key) for each in wanted}) < len(wanted):
+def _require_sound(
+    wanted: Sequence[VariationFields], described: Mapping[int, VariationFields], known: Mapping[int, Variation]
+) -> None:
+    if len(known.keys() | described.keys()) > MOST_VARIATIONS:
+        raise ExperimentError(f"An experiment has {MOST_VARIATIONS} variations at most, with those of exposures.")
+    if len(described) < len(wanted):
         raise ExperimentError("Two variations have one key. Give each its own.")
     if sum(each.is_reference for each in wanted) > 1:
         raise ExperimentError("Two variations are the reference. Choose one.")
     given = [each.share for each in wanted if each.share is not None]
-    if sum(given) > 1 or (len(given) == len(wanted) and given and sum(given) != 1):
+    others = [each.share for number, each in known.items() if number not in described and each.share is not None]
+    if sum(given) + sum(others) > 1 or (len(given) == len(wanted) and given and sum(given) != 1):
         raise ExperimentError("The shares must add up to 1.")
 
 
 def _shares_of(variations: Iterable[Variation]) -> dict[str, str]:
-    return {
-        str(each.number): f"{each.share.normalize():f}"
-        for each in sorted(variations, key=lambda each: each.number)
-        if each.share is not None
-    }
+    """Return the shares by number, without those of 0. Variations without a share have the rest alike. Pure."""
+    rows = sorted(variations, key=lambda each: each.number)
+    given = [each.share for each in rows if each.share is not None]
+    rest = (1 - sum(given, Decimal(0))) / max(len(rows) - len(given), 1)
+    shares = {str(each.number): (rest if each.share is None else each.share).quantize(MILLIONTH) for each in rows}
+    return {number: f"{share.normalize():f}" for number, share in shares.items() if share}
 
 
 def _begin_phase(
@@ -154,6 +207,7 @@ def set_goals(experiment: Experiment, goals: Mapping[int, Role]) -> None:
     if len(goals) > MOST_GOALS:
         raise ExperimentError(f"An experiment has {MOST_GOALS} goals at most.")
     with transaction.atomic():
+        lock_experiment(experiment)
         ExperimentGoal.objects.filter(site_id=experiment.site_id, experiment=experiment).delete()
         ExperimentGoal.objects.bulk_create(
             ExperimentGoal(site_id=experiment.site_id, experiment=experiment, goal_id=goal_id, role=role)

@@ -9,6 +9,9 @@ from site_rows import SiteColumn, SiteForeignKey, SiteRow
 KEY_LENGTH = 255
 NAME_LENGTH = 255
 REASON_LENGTH = 500
+HYPOTHESIS_LENGTH = 10_000
+DECISION_LENGTH = 5_000  # of its reason
+OWNER_LENGTH = 150
 MOST_WINDOW_DAYS = 90
 
 
@@ -46,7 +49,7 @@ class Experiment(SiteRow):
     )
     origin = models.CharField(max_length=8, choices=Origin.choices, default=Origin.PERSON, editable=False)
     hypothesis = models.TextField(blank=True)
-    owner = models.CharField(max_length=150, blank=True)
+    owner = models.CharField(max_length=OWNER_LENGTH, blank=True)
     window_days = models.PositiveSmallIntegerField(
         default=7,
         validators=[MinValueValidator(1), MaxValueValidator(MOST_WINDOW_DAYS)],

@@ -81,11 +81,12 @@ def state_of(experiment: Experiment, *, now: datetime, is_exposed: bool = False)
 def find_period(experiment: Experiment) -> tuple[datetime | None, datetime | None]:
     """Return the time between which first exposures count: since the last phase began, until the stop. Pure.
 
-    Visitors of earlier phases are left out, because they were shared out otherwise.
+    Visitors of earlier phases are left out, because they were shared out otherwise. No phase begins after the stop.
     """
-    begins = [phase.started_at for phase in experiment.phases.all()]
+    stop = experiment.stopped_at
+    begins = [phase.started_at for phase in experiment.phases.all() if stop is None or phase.started_at < stop]
     begins += [experiment.started_at] if experiment.started_at is not None else []
-    return max(begins, default=None), experiment.stopped_at
+    return max(begins, default=None), stop
 
 
 def find_reference(variations: Iterable[Variation]) -> Variation | None:

@@ -11,6 +11,7 @@ from django.test import Client
 
 from api.models import AuditEntry
 from goals.experiments.models import Experiment, ExperimentGoal, ExperimentPhase
+from goals.merging import merge
 from goals.models import Goal
 from tests.support.pages import Enter, address, text_of
 from tests.world import World
@@ -189,20 +190,80 @@ def test_experiment__that_runs__needs_a_reason_for_other_shares(world: World, en
     assert "Only visitors since the last change of shares count." in shown(editor, experiment)
 
 
+def untouched(editor: Client, experiment: Experiment) -> dict[str, Any]:
+    """Return what the edit page sends if no field is changed."""
+    page: Any = editor.get(address(f"experiments/{experiment.pk}/edit/"))
+    fields = [*page.context["form"], *(field for row in page.context["rows"] for field in row)]
+    sent = {field.html_name: field.value() for field in fields if field.value() not in (None, False)}
+    return {**sent, "variations-TOTAL_FORMS": "4", "variations-INITIAL_FORMS": "2"}
+
+
 def test_form__untouched__changes_nothing(world: World, enter: Enter) -> None:
     experiment = run(world, 3, control=1, treatment=2)
     Experiment.objects.update(started_at=world.site.created_at + timedelta(seconds=7.5))
     editor = enter("editor")
-    page: Any = editor.get(address(f"experiments/{experiment.pk}/edit/"))
-    fields = [*page.context["form"], *(field for row in page.context["rows"] for field in row)]
-    sent = {field.html_name: field.value() for field in fields if field.value() not in (None, False)}
-    management = {"variations-TOTAL_FORMS": "4", "variations-INITIAL_FORMS": "2"}
-
-    assert editor.post(address(f"experiments/{experiment.pk}/edit/"), {**sent, **management}).status_code == 302
+    assert editor.post(address(f"experiments/{experiment.pk}/edit/"), untouched(editor, experiment)).status_code == 302
 
     assert not AuditEntry.objects.filter(what__startswith="Changed the experiment").exists()
     experiment.refresh_from_db()
     assert experiment.started_at == world.site.created_at + timedelta(seconds=7.5)
+
+
+def test_form__with_a_merged_goal__keeps_it(world: World, enter: Enter) -> None:
+    experiment = run(world, 3, control=1, treatment=2)
+    chosen = experiment.goals.get().goal
+    merge(chosen, Goal.objects.create(site=world.site, name="All orders"))
+    editor = enter("editor")
+
+    sent = untouched(editor, experiment) | {"name": "Basket"}
+
+    assert editor.post(address(f"experiments/{experiment.pk}/edit/"), sent).status_code == 302
+    experiment.refresh_from_db()
+    assert (experiment.name, experiment.goals.get().goal) == ("Basket", chosen)
+
+
+def test_form__of_variations_of_an_sdk__makes_no_others(world: World, enter: Enter) -> None:
+    experiment = run(world, 3, control=1, treatment=2)
+    for number, old in ((-1, "control"), (1234567890123456, "treatment")):
+        experiment.variations.filter(key=old).update(key=str(number), number=number)
+    editor = enter("editor")
+
+    editor.post(address(f"experiments/{experiment.pk}/edit/"), untouched(editor, experiment) | {"name": "Basket"})
+
+    assert set(experiment.variations.values_list("number", flat=True)) == {-1, 1234567890123456}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("reason", "a" * 501, "at most 500 characters"),
+        ("started_at", "0001-01-01T00:00", "from 1990 to 2200"),
+        ("stopped_at", "9999-12-31T23:59", "from 1990 to 2200"),
+    ],
+    ids=["reason", "early", "late"],
+)
+def test_form__with_a_value_that_cannot_be_kept__says_so(
+    world: World, enter: Enter, field: str, value: str, said: str
+) -> None:
+    experiment = run(world, 3, control=1, treatment=2)
+    experiment.variations.update(share="0.5")
+    editor = enter("editor")
+    sent = untouched(editor, experiment) | {"variations-0-share": "40", "variations-1-share": "60", field: value}
+
+    assert said in text_of(editor.post(address(f"experiments/{experiment.pk}/edit/"), sent))
+
+    assert not ExperimentPhase.objects.exists()
+
+
+def test_form__of_long_texts_of_the_api__is_saved(world: World, enter: Enter) -> None:
+    experiment = run(world, 3, control=1, treatment=2)
+    Experiment.objects.update(hypothesis="a" * 10_000)
+    editor, decision = enter("editor"), {"decision": "keep", "reason": "a" * 5_000}
+
+    sent = untouched(editor, experiment) | {"name": "Basket"}
+
+    assert editor.post(address(f"experiments/{experiment.pk}/edit/"), sent).status_code == 302
+    assert editor.post(address(f"experiments/{experiment.pk}/decide/"), decision).status_code == 302
 
 
 def test_decision__without_a_reason__is_refused(world: World, enter: Enter) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from api.ingest.provisioning import create_site
 from api.models import AuditEntry
-from goals.experiments.models import Experiment
+from goals.experiments.models import Experiment, Variation
 from goals.experiments.numbers import number_of
 from goals.models import Goal
+from tests.support.concurrency import in_threads
 from tests.support.management_api import Caller, body, message
 from tests.world import SITECODE, World
 
@@ -122,9 +123,11 @@ def test_archive__takes_it_off_the_list_until_it_is_restored(owner: Caller, expe
         ({"decided": {"decision": "keep"}}, "Say why"),
         ({"windowDays": 0}, "windowDays"),
         ({"startedAt": "2026-11-20T00:00:00Z", "stoppedAt": "2026-11-19T00:00:00Z"}, "stop before it starts"),
+        ({"startedAt": "0001-01-01T00:00:00Z"}, "from 1990 to 2200"),
+        ({"stoppedAt": "9999-12-31T23:59:59Z"}, "from 1990 to 2200"),
         ({"variations": [{"key": "a"}, {"key": "a"}]}, "have one key"),
     ],
-    ids=["goal", "ship", "reason", "window", "stop", "twins"],
+    ids=["goal", "ship", "reason", "window", "stop", "early", "late", "twins"],
 )
 def test_change__that_cannot_be__is_400_and_changes_nothing(
     owner: Caller, experiment: Any, fields: dict[str, Any], named: str
@@ -134,6 +137,23 @@ def test_change__that_cannot_be__is_400_and_changes_nothing(
     assert answer.status_code == 400
     assert named in message(answer)
     assert owner.get(PATH) == [experiment]
+
+
+def test_goals__set_by_many_at_once__are_those_of_one(owner: Caller, experiment: Any, goal: Goal) -> None:
+    path, roles = f"{PATH}/{experiment['id']}", ("primary", "secondary", "guardrail")
+
+    answers = in_threads(6, lambda place: owner.patch(path, {"goals": [{"goal": goal.pk, "role": roles[place % 3]}]}))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(owner.get(path)["goals"]) == 1
+
+
+def test_decision__to_ship_a_variation_of_an_sdk__names_it_by_its_key(owner: Caller, experiment: Any) -> None:
+    Variation.objects.filter(key="b").update(key="-1", number=-1)
+
+    decided = {"decision": "ship", "reason": "It pays", "variation": "-1"}
+
+    assert body(owner.patch(f"{PATH}/{experiment['id']}", {"decided": decided}))["decidedFor"] == -1
 
 
 def test_goal__of_another_site__is_400(owner: Caller, experiment: Any) -> None:

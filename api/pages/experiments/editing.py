@@ -20,9 +20,12 @@ from api.pages.query_form import TimeField
 from api.pages.undo import read_switch, say_switched
 from goals.experiments.editing import EDITABLE_FIELDS, ExperimentError, VariationFields
 from goals.experiments.models import (
+    DECISION_LENGTH,
+    HYPOTHESIS_LENGTH,
     KEY_LENGTH,
     MOST_WINDOW_DAYS,
     NAME_LENGTH,
+    OWNER_LENGTH,
     REASON_LENGTH,
     Experiment,
     ExperimentGoal,
@@ -47,8 +50,8 @@ class ExperimentForm(forms.Form):
 
     key = forms.CharField(max_length=KEY_LENGTH, help_text="Exposures name the experiment by it. It can't be changed.")
     name = forms.CharField(max_length=NAME_LENGTH, required=False)
-    hypothesis = forms.CharField(max_length=2_000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
-    owner = forms.CharField(max_length=150, required=False)
+    hypothesis = forms.CharField(max_length=HYPOTHESIS_LENGTH, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    owner = forms.CharField(max_length=OWNER_LENGTH, required=False)
     primary = forms.TypedChoiceField(
         label="Primary goal", required=False, coerce=int, empty_value=None, help_text="The goal that decides."
     )
@@ -105,12 +108,23 @@ class VariationForm(forms.Form):
         )
 
 
+class ReasonForm(forms.Form):
+    """The reason for other shares of an experiment that runs."""
+
+    reason = forms.CharField(
+        label="Reason for other shares",
+        max_length=REASON_LENGTH,
+        required=False,
+        help_text="Other shares of an experiment that runs begin a new phase, in which only new visitors count.",
+    )
+
+
 class DecisionForm(forms.Form):
     """The decision of people, and its reason."""
 
     decision = forms.ChoiceField(choices=Experiment.Decision.choices, required=False)
     variation = forms.TypedChoiceField(label="Variation to ship", required=False, coerce=int, empty_value=None)
-    reason = forms.CharField(max_length=2_000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    reason = forms.CharField(max_length=DECISION_LENGTH, required=False, widget=forms.Textarea(attrs={"rows": 3}))
 
     def __init__(self, sent: Any = None, *, experiment: Experiment) -> None:
         shown = {
@@ -170,10 +184,10 @@ def edit_experiment(request: HttpRequest, site: Site, experiment_id: int | None 
     sent = request.POST if request.method == "POST" else None
     form = ExperimentForm(sent, site=site, experiment=experiment)
     rows = VariationForms(sent, initial=list_rows(experiment), prefix="variations")
-    reason = request.POST.get("reason", "")
-    if sent is not None and form.is_valid() and rows.is_valid():
+    reason = ReasonForm(sent)
+    if sent is not None and all([form.is_valid(), rows.is_valid(), reason.is_valid()]):
         try:
-            saved = save(request, site, experiment, form, rows, reason=reason)
+            saved = save(request, site, experiment, form, rows, reason=reason.cleaned_data["reason"])
         except ExperimentError as error:
             form.add_error(None, str(error))
         else:
@@ -187,7 +201,6 @@ def edit_experiment(request: HttpRequest, site: Site, experiment_id: int | None 
         form=form,
         rows=rows,
         reason=reason,
-        reason_length=REASON_LENGTH,
     )
 
 

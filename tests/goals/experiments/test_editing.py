@@ -1,13 +1,17 @@
 """Experiments by people: variations with shares and phases, goals, decisions, states and periods."""
 
-from datetime import timedelta
+import threading
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from goals.experiments import editing
+from goals.experiments.catalogue import MOST_VARIATIONS, SaidVariation, note_variations
 from goals.experiments.editing import ExperimentError, VariationFields
-from goals.experiments.models import Experiment, ExperimentGoal, Variation
+from goals.experiments.models import Experiment, ExperimentGoal, ExperimentPhase, Variation
 from goals.experiments.numbers import number_of
 from goals.experiments.reading import (
     ExperimentState,
@@ -20,6 +24,7 @@ from goals.experiments.reading import (
     state_of,
 )
 from goals.models import Goal
+from tests.support.concurrency import count_lock_waits, in_threads, wait_until
 from tests.world import START, World
 
 HOUR = timedelta(hours=1)
@@ -98,10 +103,141 @@ def test_shares__of_one_that_has_not_begun__begin_no_phase(world: World) -> None
 
 
 @pytest.mark.parametrize(
+    "ended",
+    [{"stopped_at": START + HOUR}, {"decision": "keep"}, {"archived_at": START}],
+    ids=["stop", "end", "archive"],
+)
+def test_shares__of_one_that_ended__are_corrected_without_a_phase(world: World, ended: dict[str, Any]) -> None:
+    experiment = make(world, started_at=START)
+    Experiment.objects.update(**ended)
+
+    wanted = [VariationFields("a", share=Decimal("0.4")), VariationFields("b", share=Decimal("0.6"))]
+    editing.set_variations(experiment, wanted, reason="", by="ada", now=START + 2 * HOUR)
+
+    assert not ExperimentPhase.objects.exists()
+    assert set(Variation.objects.values_list("share", flat=True)) == {Decimal("0.4"), Decimal("0.6")}
+
+
+def test_period__of_one_that_stopped_before_its_last_phase__ignores_that_phase(world: World) -> None:
+    experiment = make(world, started_at=START, stopped_at=START + HOUR)
+    for hours in (0.5, 2):
+        ExperimentPhase.objects.create(site=world.site, experiment=experiment, started_at=START + hours * HOUR)
+
+    assert find_period(load(experiment)) == (START + HOUR / 2, START + HOUR)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [VariationFields("a"), VariationFields("b"), VariationFields("c")],
+        [VariationFields("a", share=Decimal("0.9")), VariationFields("b", share=Decimal("0.1"))],
+        [VariationFields("a", share=Decimal("0.9")), VariationFields("b")],
+    ],
+    ids=["third", "first", "rest"],
+)
+def test_shares__of_variations_that_were_alike__begin_a_phase_when_they_are_others(
+    world: World, wanted: list[VariationFields]
+) -> None:
+    experiment = editing.create_experiment(
+        Experiment(site=world.site, key="menu", started_at=START),
+        variations=[VariationFields("a"), VariationFields("b")],
+        goals={},
+        by="ada",
+        now=START,
+    )
+
+    with pytest.raises(ExperimentError, match="Say why"):
+        editing.set_variations(experiment, wanted, reason="", by="ada", now=START + HOUR)
+    assert Variation.objects.count() == 2
+    editing.set_variations(experiment, wanted, reason="Other shares", by="ada", now=START + HOUR)
+
+    (phase,) = load(experiment).phases.all()
+    assert len(phase.shares) == len(wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [VariationFields("a", share=HALF), VariationFields("b")],
+        [VariationFields("a", share=HALF), VariationFields("b", share=HALF), VariationFields("c", share=Decimal(0))],
+    ],
+    ids=["rest", "unseen"],
+)
+def test_shares__written_otherwise__begin_no_phase(world: World, wanted: list[VariationFields]) -> None:
+    experiment = make(world, started_at=START)
+
+    editing.set_variations(experiment, wanted, reason="", by="ada", now=START + HOUR)
+
+    assert not ExperimentPhase.objects.exists()
+
+
+def test_variation__whose_key_gives_another_number__is_found_by_its_key(world: World) -> None:
+    experiment = make(world)
+    Variation.objects.filter(key="a").update(key="-1", number=-1)
+
+    wanted = [VariationFields("-1", "Old", share=HALF), VariationFields("b", share=HALF)]
+    editing.set_variations(experiment, wanted, reason="", by="ada", now=START)
+
+    assert Variation.objects.get(number=-1).name == "Old"
+    assert Variation.objects.count() == 2
+
+
+def test_variations__that_are_too_many_with_those_of_exposures__are_refused(world: World) -> None:
+    experiment = make(world)
+
+    wanted = [VariationFields(f"c{place}", share=Decimal(0)) for place in range(MOST_VARIATIONS - 1)]
+    with pytest.raises(ExperimentError, match="100 variations at most"):
+        editing.set_variations(experiment, wanted, reason="", by="ada", now=START)
+
+
+def say(world: World, experiment: Experiment, key: str) -> None:
+    """Note a variation as the digest does."""
+    numbers = experiment.number, number_of(key)
+    note_variations(world.site.pk, [SaidVariation(*numbers, experiment.key, key, at=START, variation_name="Theirs")])
+
+
+def test_edit__that_has_not_ended__lets_exposures_make_variations(world: World) -> None:
+    experiment = make(world)
+
+    def digest(_: int) -> None:
+        with transaction.atomic():
+            connection.cursor().execute("SET LOCAL lock_timeout = '5s'")
+            say(world, experiment, "c")
+
+    with transaction.atomic():
+        editing.set_variations(experiment, [VariationFields("a")], reason="", by="ada", now=START)
+        in_threads(1, digest)
+
+    assert Variation.objects.count() == 3
+
+
+def test_edit__of_a_variation_that_an_exposure_makes_meanwhile__describes_it(world: World) -> None:
+    experiment = make(world)
+    is_noted = threading.Event()
+
+    def work(thread: int) -> None:
+        if thread:
+            is_noted.wait(60)
+            wanted = [VariationFields("c", "Ours")]
+            editing.set_variations(experiment, wanted, reason="", by="ada", now=START)
+            return
+        with transaction.atomic():
+            say(world, experiment, "c")
+            is_noted.set()
+            wait_until(lambda: count_lock_waits() == 1)
+
+    in_threads(2, work)
+
+    found = Variation.objects.get(key="c")
+    assert (found.name, found.event_name) == ("Ours", "Theirs")
+
+
+@pytest.mark.parametrize(
     ("wanted", "reason"),
     [
         ([VariationFields("a", share=HALF), VariationFields("b", share=Decimal("0.6"))], "add up to 1"),
         ([VariationFields("a", share=HALF)], "add up to 1"),
+        ([VariationFields("a", share=HALF), VariationFields("c", share=HALF)], "add up to 1"),
         ([VariationFields("a"), VariationFields("a")], "have one key"),
         ([VariationFields("a", is_reference=True), VariationFields("b", is_reference=True)], "are the reference"),
     ],
@@ -138,6 +274,20 @@ def test_change__that_stops_before_it_starts__is_refused(world: World) -> None:
 
     with pytest.raises(ExperimentError, match="stop before it starts"):
         editing.change_experiment(experiment, fields=["stopped_at"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"started_at": START, "stopped_at": START - HOUR}, "stop before it starts"),
+        ({"started_at": datetime.fromisoformat("0001-01-01T00:00Z")}, "from 1990 to 2200"),
+        ({"stopped_at": datetime.fromisoformat("9999-12-31T23:59Z")}, "from 1990 to 2200"),
+    ],
+    ids=["stop", "early", "late"],
+)
+def test_create__with_times_that_cannot_be__is_refused(world: World, fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ExperimentError, match=reason):
+        make(world, **fields)
 
 
 @pytest.mark.parametrize(

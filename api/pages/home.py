@@ -19,7 +19,7 @@ from api.pages.attention import list_needs
 from api.pages.change import Card, FigureChange, compare, make_card, make_revenue_card
 from api.pages.charts import Chart, Series
 from api.pages.goals.figures import draw_steps, label_before, place_side_by_side
-from api.pages.ranges import Period, Range, make_control, read_range
+from api.pages.ranges import SHORT, Period, Range, make_control, read_range
 from api.templatetags.figures import in_currency
 from goals.models import Goal
 from goals.reports.series import SeriesStep
@@ -126,11 +126,13 @@ def span_of(period: Period) -> ChartSpan:
 def draw_line(site: Site, seen: SitePeriods, range_: Range) -> Chart | None:
     """Return a chart of the conversions in a range, with the ones before. None if it has too many points. Pure.
 
-    The chart is by day where the conversions are too many to read their hours.
+    The chart is by day where the conversions are too many to read their hours, and None if the range is of hours.
     """
     step = range_.step
     if step == SeriesStep.HOUR and any(total.conversions > MOST_READ for total in seen.totals):
         step = SeriesStep.DAY
+    if range_.preset in SHORT and step != SeriesStep.HOUR:  # the first day would have hours before the range
+        return None
     load = partial(seen.list_points, step=step, zone=site.time_zone, first_weekday=site.first_weekday)
     try:
         points = load(span_of(range_.period)._replace(until=range_.end))

@@ -150,6 +150,9 @@ def test_home__chart_of_hours_that_are_too_many_to_read__is_by_day(
         convert(goal, at=timezone.now())
 
     assert viewer.get(f"{PATH}?range=today").context["chart"].series[0].values == [2]
+    hours = viewer.get(f"{PATH}?range=24h")
+    assert hours.context["chart"] is None
+    assert "No chart: too many conversions" in text_of(hours)
 
 
 @pytest.mark.parametrize("range_", ["today", "24h", "7d", "28d", "90d", "month", "last-month"])

@@ -102,6 +102,18 @@ def test_undo__of_a_name_that_another_goal_has_now__says_so(world: World, enter:
     assert Goal.objects.get(pk=goal.pk).name == "Another"
 
 
+def test_undo__of_a_name_whose_events_made_a_goal_since__says_so(world: World, enter: Enter) -> None:
+    goal, editor = make(world, "Buy"), enter("editor")
+    changed = save(editor, goal, name="Another")
+    world.track("Buy")
+    made = Goal.objects.exclude(pk=goal.pk).get()
+
+    page = press_undo(editor, changed)
+
+    assert f"Nothing was undone. Events of the old name count for goal {made.pk} now." in page
+    assert Goal.objects.get(pk=goal.pk).name == "Another"
+
+
 def test_undo__of_a_merge_of_three__undoes_it_whole(world: World, enter: Enter) -> None:
     one, two, into = (make(world, name) for name in ("One", "Two", "Into"))
     editor = enter("editor")
@@ -240,6 +252,27 @@ def test_undo__of_an_unlinked_event__links_it_again(world: World, enter: Enter) 
 
     again = GoalBinding.objects.get()
     assert (again.goal, again.event_type, again.event_name) == (goal, "track", "Order")
+
+
+def test_undo__of_an_unlinked_event_that_made_a_goal_since__leaves_it_there(world: World, enter: Enter) -> None:
+    goal, editor = make(world, "Buy"), enter("editor")
+    binding = GoalBinding.objects.create(site=world.site, goal=goal, event_type="track", event_name="Order")
+    changed = editor.post(page_of(goal, f"events/{binding.pk}/unbind/"), {"confirmed": "yes"})
+    world.track("Order")
+    made = Goal.objects.exclude(pk=goal.pk).get()
+
+    assert f"Nothing was undone. Order counts for goal {made.pk} now." in press_undo(editor, changed)
+    assert not GoalBinding.objects.exists()
+
+
+def test_undo__of_an_unlinked_event_that_another_goal_got__links_it_again(world: World, enter: Enter) -> None:
+    world.track("Order")
+    goal, editor = make(world, "Buy"), enter("editor")
+    binding = GoalBinding.objects.create(site=world.site, goal=goal, event_type="track", event_name="Order")
+
+    press_undo(editor, editor.post(page_of(goal, f"events/{binding.pk}/unbind/"), {"confirmed": "yes"}))
+
+    assert GoalBinding.objects.get().goal == goal
 
 
 def test_undo__of_a_flag_switched_on__switches_it_off(place: Place, enter: Enter) -> None:

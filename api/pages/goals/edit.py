@@ -30,6 +30,7 @@ from goals.matching import EventName
 from goals.models import DISPLAY_NAME_LENGTH, GOAL_NAME_LENGTH, Conversion, Goal, GoalBinding
 from goals.naming import name_goal
 from goals.queries import find_live_goal
+from goals.recording import find_goals_of_events
 from goals.reports.summaries import summarise_goals
 from goals.shown_names import show_goal_name
 
@@ -205,7 +206,8 @@ def ask_to_move(
 def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
     """Give the fields of a goal the values that they had before an edit, and remove the links that it made.
 
-    Raises CannotUndoError if another goal has the name now, and if these fields were changed or the goal was deleted.
+    Raises CannotUndoError if another goal has the name or its events now, and if these fields were changed or the goal
+    was deleted.
     """
     goal, fields = find_live_goal(site.pk, values["goal"]), values["fields"]
     if goal is None:
@@ -215,8 +217,9 @@ def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpR
         raise CannotUndoError("The goal was changed again meanwhile.")
     for name in set(fields) & set(catalogue.EDITABLE_FIELDS):
         setattr(goal, name, fields[name])
+    taking = note_moved_events(goal, template=site.goal_name_template, by=request.user, may_move=False)
     try:
-        with transaction.atomic():
+        with transaction.atomic(), taking if "name" in fields else nullcontext():
             catalogue.change_goal(
                 goal, fields=set(fields) - {"tags"}, tags=fields.get("tags"), template=site.goal_name_template
             )
@@ -227,6 +230,9 @@ def undo_edit(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpR
             write_audit(request.user, site, f"Changed the goal {goal.pk}", *audit_values(now, fields))
     except catalogue.NameTakenError as taken:
         raise CannotUndoError(_describe_taken(taken)) from taken
+    except MovesEventsError as error:
+        others = ", ".join(f"goal {each.goal_id}" for each in error.moved)
+        raise CannotUndoError(f"Events of the old name count for {others} now. Edit the goal to move them.") from error
     except Goal.DoesNotExist as error:
         raise CannotUndoError("The goal was deleted.") from error
     messages.success(request, "Edit undone.")
@@ -323,28 +329,41 @@ def unbind_event(request: HttpRequest, site: Site, goal_id: int, binding_id: int
     binding = get_in_site(GoalBinding, site, binding_id, goal=goal_id)
     if not is_confirmed(request):
         return ask_unbind(request, site, binding)
+    linked = {"type": binding.event_type, "name": binding.event_name}
     with transaction.atomic():
         catalogue.unbind_event(binding)
-        linked = {"type": binding.event_type, "name": binding.event_name}
+        next_goal = _find_goal_of(site, EventName(**linked))
         write_audit(request.user, site, f"Unlinked an event of the goal {goal_id}", linked, None)
     text = f"{binding.event_name} unlinked. Its events find their goal by name again."
-    say_with_kept(request, site, text, KIND_OF_LINK, {"goal": goal_id, **linked})
+    say_with_kept(request, site, text, KIND_OF_LINK, {"goal": goal_id, **linked, "next": next_goal})
     return redirect("pages:goal", site.sitecode, goal_id)
 
 
 def undo_unbind(request: HttpRequest, site: Site, values: dict[str, Any]) -> HttpResponseBase:
-    """Link an event to its goal again. Raises CannotUndoError if another goal has the event or this one is deleted."""
+    """Link an event to its goal again.
+
+    Raises CannotUndoError if another goal has got the event since, and if this one was deleted.
+    """
     goal, event = find_live_goal(site.pk, values["goal"]), EventName(values["type"], values["name"])
     if goal is None:
         raise CannotUndoError("The goal was deleted.")
     if GoalBinding.objects.filter(site=site, event_type=event.type, event_name=event.name).exists():
         raise CannotUndoError(f"{event.name} is linked to a goal again.")
+    now = _find_goal_of(site, event)
+    if now not in {None, goal.pk, values.get("next")}:
+        raise CannotUndoError(f"{event.name} counts for goal {now} now.")
     with transaction.atomic():
         catalogue.bind_event(goal, event, template=site.goal_name_template)
         linked = {"type": event.type, "name": event.name}
         write_audit(request.user, site, f"Linked an event to the goal {goal.pk}", None, linked)
     messages.success(request, f"{event.name} linked again.")
     return redirect("pages:goal", site.sitecode, goal.pk)
+
+
+def _find_goal_of(site: Site, event: EventName) -> int | None:
+    """Return the id of the goal that an event counts for at present. One query."""
+    found = find_goals_of_events(site.pk, [event], template=site.goal_name_template)
+    return found[event].id if event in found else None
 
 
 def ask_unbind(request: HttpRequest, site: Site, binding: GoalBinding) -> HttpResponseBase:

@@ -9,6 +9,7 @@ from api.http.refused_keys import SLOT, slot_of
 
 Mark = tuple[Any, ...]
 
+SECONDS_OF_NONE: Final = 30  # a key of no site, which anybody may send, rouses the pages of all sites no more often
 MOST_COUNTED: Final = 1_000  # a longer queue is one whose beginning moves, or to which events are added
 READ: Final = f"""
 SELECT (SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT 1) AS newest,
@@ -22,7 +23,8 @@ SELECT (SELECT id FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIM
            WHERE t.site_id = %(site)s AND t.source_id = s.id ORDER BY t.hour DESC LIMIT 1) AS last
          WHERE s.site_id = %(site)s) AS received,
        (SELECT max(last_at) FROM api_refusedkey WHERE site_id = %(site)s AND hour >= %(recent)s) AS refused,
-       (SELECT max(last_at) FROM api_refusedkey WHERE site_id IS NULL AND hour >= %(recent)s) AS refused_of_none,
+       (SELECT date_bin('{SECONDS_OF_NONE} s', max(last_at), 'epoch') FROM api_refusedkey
+         WHERE site_id IS NULL AND hour >= %(recent)s) AS refused_of_none,
        (SELECT array_agg(firing_since ORDER BY id) FROM api_alert WHERE site_id = %(site)s) AS alerts
 """
 

@@ -5,6 +5,7 @@ its person may see. Django answers who may open a stream, as it answers every pa
 """
 
 import asyncio
+import random
 from http import HTTPStatus
 from typing import Final
 
@@ -30,7 +31,7 @@ TURN_SECONDS: Final = 1.0
 # A page asks for about 20 ms of a thread, so the pages of a process ask for half a core at most.
 GAP_SECONDS: Final = 0.04
 AGAIN_SECONDS: Final = SETTLES.total_seconds()  # after a change; no commit takes longer
-ACCESS_SECONDS: Final = 30.0  # after which Django is asked again whether a person may have the stream
+ACCESS_SECONDS: Final = 30.0  # after one to two times that Django is asked again whether a person may have a stream
 MOST_STREAMS: Final = 1_000  # of a process
 MOST_OF_SITE: Final = 200
 MOST_OF_PERSON: Final = 20  # at all sites
@@ -66,7 +67,8 @@ class WatchResponse(LoopResponse):
             )
         # Opened in the turn of the check, so that there are never more.
         stream = streams().open(site_id, tuple(shares), mark)
-        protocol = Protocol(lambda _: CHANGED, QUIET, QUIET_SECONDS, AccessOf(scope, self.watched).is_kept)
+        silence = QUIET_SECONDS * random.uniform(0.7, 1)  # noqa: S311 - Django may be asked after each piece
+        protocol = Protocol(lambda _: CHANGED, QUIET, silence, AccessOf(scope, self.watched).is_kept)
         headers = [header for header in list_headers(self) if header[0] != b"content-length"]
         await streams().run(stream, protocol, headers, receive, send)
 
@@ -77,16 +79,17 @@ class AccessOf:
     def __init__(self, scope: Scope, watched: tuple[int, int]) -> None:
         self._scope, self._watched = scope, watched
         self._granted_at = asyncio.get_running_loop().time()
+        self._share = random.uniform(1, 2)  # noqa: S311 - otherwise streams opened at once ask at once
 
     async def is_kept(self, _: Stream[Mark]) -> bool:
         """Return False if the person has signed out or is no longer a member."""
         now = asyncio.get_running_loop().time()
-        if now - self._granted_at < ACCESS_SECONDS:
+        if now - self._granted_at < self._share * ACCESS_SECONDS:
             return True
         try:
             response = await ask(self._scope)
         except LimitReachedError:  # too many pages are asked for just now; a page that goes on polling adds to them
-            return now - self._granted_at < 2 * ACCESS_SECONDS
+            return now - self._granted_at < 3 * ACCESS_SECONDS
         self._granted_at = now
         return isinstance(response, WatchResponse) and response.watched == self._watched
 

@@ -1,7 +1,7 @@
 """The mark of a site differs after each thing that pages show, and after nothing of another site."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -56,3 +56,16 @@ def test_mark__after_something_happened__is_another(world: World, happen: Callab
     assert before == again
     assert after[world.site.pk] != before[world.site.pk]
     assert (after[other.pk] == before[other.pk]) is (happen is not refuse_unknown)
+
+
+def test_mark__after_keys_of_no_site__is_another_every_half_minute_only(world: World) -> None:
+    marks = []
+    for seconds in (0, 29, 30):
+        refused, _ = RefusedKey.objects.get_or_create(
+            site=None, slot=NOW, reason="write_key", defaults={"count": 1, "last_at": NOW}
+        )
+        refused.last_at = NOW.replace(second=0, microsecond=0) + timedelta(seconds=seconds)
+        refused.save()
+        marks.append(read_marks([world.site.pk]))
+
+    assert marks[0] == marks[1] != marks[2]

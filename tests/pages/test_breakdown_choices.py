@@ -9,6 +9,7 @@ import pytest
 from django.http import QueryDict
 
 from api.insight.breakdowns import BreakdownBy, PartFilter
+from api.models import Source
 from api.pages.goals.breakdown_choices import read_only, split_choices, write_only
 from goals.models import Goal
 from tests.support.ada import ENTERED
@@ -207,6 +208,14 @@ def test_breakdown__with_a_filter__offers_to_take_it_off_or_to_show_everyone(sho
 def test_filter__that_cannot_be__is_named_on_both_tabs(shop: Goal, enter: Enter, query: str, says: str) -> None:
     for tab in ("breakdown/", "conversions/"):
         assert says in text_of(enter("viewer").get(f"{page_of(shop, tab)}?{DAYS}&{query}"))
+
+
+def test_filter__of_a_source_with_leading_zeros__finds_its_conversions(shop: Goal, enter: Enter) -> None:
+    source = Source.objects.get(name="Segment destination")
+
+    page = enter("viewer").get(f"{page_of(shop, 'breakdown/')}?{DAYS}&by=currency&only=source:00{source.pk}")
+
+    assert "Filtered: 8 conversions" in text_of(page)
 
 
 @pytest.mark.parametrize("by", ["property:plan", "currency", "source"])

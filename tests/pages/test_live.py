@@ -1,7 +1,9 @@
 """Streams of pages: an event when a site has changed, for those who may see it, and no stream too many."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -119,6 +121,26 @@ def test_stream__of_a_session_that_ended__ends(viewer: Client, monkeypatch: pyte
         exchange.finish()
         assert exchange.is_over()
     assert live.ACCESS_SECONDS * 2 <= 60
+
+
+def test_streams__opened_at_once__do_not_ask_for_their_access_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    scope: Any = {}
+    stream: Any = None
+
+    async def ask(_: object) -> live.WatchResponse:
+        asked.append(1)
+        return live.WatchResponse(1, 1)
+
+    async def work() -> None:
+        accesses = [live.AccessOf(scope, (1, 1)) for _ in range(40)]
+        monkeypatch.setattr(live, "ACCESS_SECONDS", 0.2)
+        await asyncio.sleep(0.3)
+        assert all([await access.is_kept(stream) for access in accesses])
+
+    monkeypatch.setattr(live, "ask", ask)
+    asyncio.run(work())
+    assert 0 < len(asked) < 40
 
 
 def test_stream__of_a_removed_member__ends_also_while_much_happens(

@@ -84,7 +84,7 @@ class TesterQuery(QueryForm):
 def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Try an event dry, which every member may; sending it takes an editor.
 
-    `do=fill` only writes the fields into the JSON; the page asks for it while a person types.
+    `do=fill` only writes the fields into the JSON; the page asks for it while a person types, without the lists.
     """
     prefetch_related_objects([site], "sources", "rules")
     sources = list(site.sources.all())
@@ -95,10 +95,11 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
     body = request.POST.get("body")
     if body is None:
         body = _begin(request, site, query) or json.dumps(SAMPLES[sample], indent=2)
+    is_fill = request.method == "POST" and request.POST.get("do") == "fill"
     body = fill_in(body, _values_of(request, "field."), _values_of(request, "was."))
     dry = None
     problem = ""
-    if request.method == "POST" and request.POST.get("do") != "fill":
+    if request.method == "POST" and not is_fill:
         access = access_of(source) if source else None
         if access is None:
             problem = "This source has no valid write key. Create one in the settings, then test again."
@@ -126,8 +127,8 @@ def test_event(request: HttpRequest, site: Site) -> HttpResponseBase:
         fields=list_fields(body),
         trouble=find_trouble(body),
         find=query.values["find"],
-        found=find_last_events(load_site_config(site), query.values["find"]),
-        tests=list_tests(request, site),
+        found=[] if is_fill else find_last_events(load_site_config(site), query.values["find"]),
+        tests=[] if is_fill else list_tests(request, site),
         dry=dry,
         problem=problem,
     )

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from api.digest.identified_event import PLACES
@@ -98,15 +99,19 @@ def find_trouble(body: str) -> JsonTrouble | None:
 def _read_event(body: str) -> dict[str, Any] | None:
     """Return the JSON if it is an object that can be written again without loss of a number."""
     try:
-        event = json.loads(body.lstrip("\ufeff"), parse_float=_read_finite)
+        event = json.loads(body.lstrip("\ufeff"), parse_float=_read_exact)
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 
 
-def _read_finite(text: str) -> float:
+def _read_exact(text: str) -> float:
     number = float(text)
-    if math.isinf(number):
+    try:
+        is_exact = math.isfinite(number) and Decimal(text) == Decimal(repr(number))
+    except InvalidOperation:  # of an exponent that Decimal does not have
+        is_exact = False
+    if not is_exact:
         raise ValueError(text)
     return number
 

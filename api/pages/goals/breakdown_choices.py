@@ -132,6 +132,7 @@ def find_filters(site: Site, goal: Goal, asked: QueryDict) -> Filters:
             label = site.sources.filter(pk=pk).values_list("name", flat=True).first() or "" if pk else ""
             if not label:
                 return Filters(shown, f"This site has no source “{only.value}”.")
+            only = PartFilter(BreakdownBy.SOURCE, str(pk))
         label = f"{only.name} = {only.value}" if only.by in NAMED else f"{only.by}: {label or only.value}"
         shown.append(ShownFilter(only, label, _without(asked, text)))
     return Filters(shown)

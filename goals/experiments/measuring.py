@@ -79,7 +79,10 @@ class ExperimentSums:
 
 
 def load_sums(site_id: int, settings: MeasureSettings) -> ExperimentSums:
-    """Return the sums of an experiment for these goals. One query."""
+    """Return the sums of an experiment for these goals. One query.
+
+    A merged goal has the sums of the goal that it counts for, under its own id.
+    """
     caps = settings.caps or {}
     parameters: dict[str, Any] = {
         "site": site_id,

@@ -3,8 +3,9 @@
 --
 -- A visitor counts who saw one variation, first between :since and :until. Conversions count from that moment on,
 -- until :attribution is over (promise W14). They count under the visitor that links say now. The metric y is capped.
--- The same metric in :lookback before it is x. A goal counts with the goals that were merged into it. If it counts
--- once a visit, later conversions of the visit add nothing. Visitors of several variations are one row without one.
+-- The same metric in :lookback before it is x. A goal counts with the goals that were merged into it; a merged one
+-- stands for the goal that it counts for. If that counts once a visit, later conversions of the visit add nothing.
+-- Visitors of several variations are one row without one.
 --
 -- One pass over the exposures by `goals_exposure_experiment`, and one search of `goals_conversion_visitor` for each
 -- visitor. OFFSET keeps PostgreSQL from the conversions of all goals for each visitor, because it takes them for few.
@@ -35,12 +36,14 @@ visitor AS MATERIALIZED (
 counted AS MATERIALIZED (
     SELECT
         g.id,
-        target.id AS goal,
-        target.has_multiple_conversions AS has_multiple
-    FROM goals_goal AS target
+        chosen.id AS goal,
+        final.has_multiple_conversions AS has_multiple
+    FROM goals_goal AS chosen
+    INNER JOIN goals_goal AS final
+        ON final.site_id = :site AND final.deleted_at IS NULL AND final.id = coalesce(chosen.counts_for_id, chosen.id)
     INNER JOIN goals_goal AS g
-        ON g.site_id = :site AND g.deleted_at IS NULL AND (g.id = target.id OR g.counts_for_id = target.id)
-    WHERE target.site_id = :site AND target.deleted_at IS NULL AND target.id = any(:goals::bigint[])
+        ON g.site_id = :site AND g.deleted_at IS NULL AND (g.id = final.id OR g.counts_for_id = final.id)
+    WHERE chosen.site_id = :site AND chosen.deleted_at IS NULL AND chosen.id = any(:goals::bigint[])
 ),
 
 hit AS MATERIALIZED (

@@ -1,15 +1,18 @@
 """Migrations back to an earlier version and forward again, with rows of the later version."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from api.checks.run import verify
 from api.models import Alert, AuditEntry, Message, Site
 from api.models.audit import write_audit
 from api.models.removals import Removal
 from cohorts.segment_tables import SegmentMember
+from goals.visit_models import Exposure
 from tests.support.ada import send_ada
 from tests.world import START, World
 
@@ -59,3 +62,29 @@ def test_migrations__back_with_a_removed_segment__leave_nothing_to_an_older_work
 
     assert not Removal.objects.exists()
     assert list(SegmentMember.objects.values_list("segment", flat=True)) == [8]
+
+
+def test_migrations__back_before_anonymous_ids_of_exposures__keep_the_earliest_of_each_user(newest: World) -> None:
+    viewed = {"experiment_id": "menu", "variation_id": "on"}
+    for at, ids in enumerate(
+        [{"userId": "ann", "anonymousId": "phone"}, {"userId": "ann", "anonymousId": "desk"}, {"userId": "ann"}]
+        + [{"userId": "bob", "anonymousId": "phone"}, {"userId": None, "anonymousId": "tv"}]
+    ):
+        newest.send(newest.event(event="Experiment Viewed", at=at, properties=viewed, **ids))
+
+    call_command("migrate", "goals", "0023", verbosity=0)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT visitor_code, is_user, first_at FROM goals_exposure ORDER BY 1")
+        assert cursor.fetchall() == [("ann", True, START), ("bob", True, START + timedelta(seconds=3))]
+
+
+def test_migrations__of_the_key_of_exposures__can_be_repeated_after_an_interruption(newest: World) -> None:
+    call_command("migrate", "goals", "0025", verbosity=0)
+    call_command("migrate", "goals", "0024", verbosity=0, fake=True)
+
+    call_command("migrate", verbosity=0)
+
+    with connection.cursor() as cursor:
+        (key,) = Exposure._meta.constraints
+        assert key.name in connection.introspection.get_constraints(cursor, Exposure._meta.db_table)

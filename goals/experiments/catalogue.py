@@ -139,10 +139,12 @@ def _save_experiments(site_id: int, named: Mapping[int, _Named], tags: Mapping[i
                 site_id, number, key, event_name, named_at, tags, origin,
                 name, hypothesis, owner, window_days, decision, decision_reason, created_at, updated_at)
             SELECT %(site)s, n.number, n.key, n.name, n.at, '{{}}', 'event', '', '', '', 7, '', '', now(), now()
-              FROM unnest(%(numbers)b::bigint[], %(keys)b::text[], %(names)b::text[], %(times)b::timestamptz[])
-                   WITH ORDINALITY AS n (number, key, name, at, place)
-             WHERE EXISTS (SELECT FROM goals_experiment e WHERE e.site_id = %(site)s AND e.number = n.number)
-                OR n.place <= %(most)s - (
+              FROM (SELECT n.*, e.id IS NOT NULL AS is_known,
+                           row_number() OVER (PARTITION BY e.id IS NULL ORDER BY n.number) AS place
+                      FROM unnest(%(numbers)b::bigint[], %(keys)b::text[], %(names)b::text[], %(times)b::timestamptz[])
+                           AS n (number, key, name, at)
+                      LEFT JOIN goals_experiment e ON e.site_id = %(site)s AND e.number = n.number) AS n
+             WHERE n.is_known OR n.place <= %(most)s - (
                     SELECT count(*) FROM goals_experiment e WHERE e.site_id = %(site)s AND e.archived_at IS NULL)
              ORDER BY n.number
             ON CONFLICT (site_id, number) DO UPDATE
@@ -179,16 +181,17 @@ def _save_variations(site_id: int, named: Mapping[Numbers, _Named]) -> None:
             f"""
             INSERT INTO goals_variation AS t (
                 site_id, experiment_id, number, key, event_name, named_at, name, is_reference)
-            SELECT %(site)s, e.id, n.number, n.key, n.name, n.at, '', false
-              FROM (SELECT *, row_number() OVER (PARTITION BY experiment ORDER BY number) AS place
+            SELECT %(site)s, n.of_id, n.number, n.key, n.name, n.at, '', false
+              FROM (SELECT n.*, e.id AS of_id, v.id IS NOT NULL AS is_known,
+                           row_number() OVER (PARTITION BY e.id, v.id IS NULL ORDER BY n.number) AS place
                       FROM unnest(%(experiments)b::bigint[], %(numbers)b::bigint[], %(keys)b::text[], %(names)b::text[],
-                                  %(times)b::timestamptz[]) AS n (experiment, number, key, name, at)) AS n
-              JOIN goals_experiment e ON e.site_id = %(site)s AND e.number = n.experiment
-             WHERE EXISTS (SELECT FROM goals_variation v
-                            WHERE v.site_id = %(site)s AND v.experiment_id = e.id AND v.number = n.number)
-                OR n.place <= %(most)s - (
-                    SELECT count(*) FROM goals_variation v WHERE v.site_id = %(site)s AND v.experiment_id = e.id)
-             ORDER BY e.id, n.number
+                                  %(times)b::timestamptz[]) AS n (experiment, number, key, name, at)
+                      JOIN goals_experiment e ON e.site_id = %(site)s AND e.number = n.experiment
+                      LEFT JOIN goals_variation v
+                        ON v.site_id = %(site)s AND v.experiment_id = e.id AND v.number = n.number) AS n
+             WHERE n.is_known OR n.place <= %(most)s - (
+                    SELECT count(*) FROM goals_variation v WHERE v.site_id = %(site)s AND v.experiment_id = n.of_id)
+             ORDER BY n.of_id, n.number
             ON CONFLICT (site_id, experiment_id, number) DO UPDATE
                SET event_name = CASE WHEN {IS_EARLIER} THEN excluded.event_name ELSE t.event_name END,
                    named_at = CASE WHEN {IS_EARLIER} THEN excluded.named_at ELSE t.named_at END

@@ -14,6 +14,7 @@ from api.models import Message
 from cohorts.queries import find_person
 from goals.experiments import catalogue
 from goals.experiments.models import Experiment, Variation
+from goals.experiments.numbers import number_of
 from goals.models import Conversion
 from goals.visit_models import Exposure
 from tests.support.sdk import line, send_lines
@@ -242,6 +243,31 @@ def test_variations__beyond_the_room_of_an_experiment__are_not_listed(
 
     assert (Variation.objects.count(), Exposure.objects.count()) == (2, 3)
     assert Message.objects.latest("pk").warnings == ["many_experiments"]
+
+
+def test_experiments__that_are_new_beside_renamed_ones__fill_the_room_that_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that exist already take no room again."""
+
+    experiments, variations = (sorted((f"{kind}{n}" for n in range(4)), key=number_of) for kind in "ev")
+
+    def batch(size: int, *, at: float, name: str) -> list[Any]:
+        named = {"experiment_name": name, "variation_name": name}
+        pairs = [*((key, "v") for key in experiments[:size]), *(("one", key) for key in variations[:size])]
+        return [
+            view(world, at=at, properties={**named, "experiment_id": experiment, "variation_id": variation})
+            for experiment, variation in pairs
+        ]
+
+    world.send(*batch(3, at=60, name="Late"))
+    monkeypatch.setattr(catalogue, "MOST_EXPERIMENTS", 5)
+    monkeypatch.setattr(catalogue, "MOST_VARIATIONS", 4)
+
+    world.send(*batch(4, at=5, name="Early"))
+
+    assert Experiment.objects.filter(event_name="Early").count() == 5
+    assert Variation.objects.filter(experiment__key="one", event_name="Early").count() == 4
 
 
 def test_batch__without_exposures__asks_for_no_experiment(world: World) -> None:

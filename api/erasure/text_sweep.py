@@ -15,6 +15,7 @@ from api.models import DuplicateSources, Erasure, GoalsChange, Load, Message, Re
 from cohorts import own_keys
 from cohorts.models import Group, OwnKey, Persona, PersonaFact, Username
 from goals import quota
+from goals.experiments.models import Experiment, Variation
 from goals.models import Cancellation, Conversion, Goal, GoalBinding, Tag, WaitingName
 from goals.naming import parse_goal_name
 from goals.visit_models import VisitFact
@@ -93,6 +94,8 @@ TEXTS: Final[Mapping[Erasure.Stage, TextColumns]] = {
     Stage.OWN_KEYS: TextColumns(OwnKey, {"key": _text, "document": _json}),
     Stage.CANCELLATIONS: TextColumns(Cancellation, {"properties": _json, "message_key": _message_key}),
     Stage.VISIT_FACTS: TextColumns(VisitFact, {"message_id": _message_id, "fact": _json}),
+    Stage.EXPERIMENTS: TextColumns(Experiment, {"event_name": _text}),
+    Stage.VARIATIONS: TextColumns(Variation, {"event_name": _text}),
 }
 
 

@@ -41,7 +41,9 @@ class Erasure(SiteRow):
         OWN_KEYS = 18, "own keys of remote data"
         VISIT_FACTS = 19, "facts of visits"
         CANCELLATIONS = 20, "cancelled conversions"
-        DONE = 21, "done"
+        EXPERIMENTS = 21, "names of experiments"
+        VARIATIONS = 22, "names of variations"
+        DONE = 23, "done"
 
     site = SiteColumn(Site, on_delete=models.CASCADE, related_name="erasures")
     erased_by = models.CharField(max_length=150)

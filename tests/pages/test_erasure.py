@@ -62,6 +62,12 @@ def mention(world: World, id_: str) -> None:
         world.event("track", at=6, userId="grace", messageId=id_),
         world.event("identify", at=7, userId="grace", messageId=id_, traits={"by_message": 1}),
         world.event("track", at=7, userId="grace", messageId=None, event="Audience Exited", properties={id_: False}),
+        world.event(
+            event="Experiment Viewed",
+            at=8,
+            userId="grace",
+            properties={"experiment_id": "e", "experiment_name": id_, "variation_id": "v", "variation_name": id_},
+        ),
     )
 
 

@@ -51,9 +51,11 @@ NOT_SEARCHED = {
     "goals_featureflag": {"*"},
     "goals_flagversion": {"*"},
     "goals_importedsegment": {"*"},
-    # Names of experiments, by their senders or by members of a site.
-    "goals_experiment": {"*"},
-    "goals_variation": {"*"},
+    # Keys by which senders name experiments, and what members of a site write about them.
+    "goals_experiment": {
+        *("key", "name", "tags", "origin", "hypothesis", "owner", "decision", "decision_reason"),
+    },
+    "goals_variation": {"key", "name"},
     "goals_experimentgoal": {"*"},
     "goals_experimentphase": {"*"},
 }

@@ -1,10 +1,12 @@
 """Sample ratio: when it is off, and since when."""
 
 import random
+from typing import Any
 
 import pytest
 
-from goals.experiments.sample_ratio import check_sample_ratio, fixed_p_value
+from goals.experiments import sample_ratio
+from goals.experiments.sample_ratio import check_sample_ratio, fixed_p_value, log_e_value
 
 pytestmark = pytest.mark.promise("N-12")
 
@@ -31,6 +33,22 @@ def test_sample_ratio__that_shifts_on_a_day__is_off_since_that_day() -> None:
     checked = check_sample_ratio(daily, shares=[1, 1])
     assert checked.is_off
     assert checked.began == 20
+
+
+def test_sample_ratio__of_many_years__finds_the_day_in_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[object] = []
+
+    def count(*values: Any) -> float:
+        compared.append(values)
+        return log_e_value(*values)
+
+    monkeypatch.setattr(sample_ratio, "log_e_value", count)
+    monkeypatch.setattr(sample_ratio, "MOST_STEPS", 20)
+
+    checked = check_sample_ratio([[500, 500]] * 203 + [[400, 600]] * 50, shares=[1, 1])
+
+    assert checked.began == 203
+    assert len(compared) < 254 + 20 * 21 / 2 + 2 * 13
 
 
 def test_sample_ratio__once_off__stays_off() -> None:

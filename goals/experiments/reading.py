@@ -9,6 +9,7 @@ from django.db import connection
 
 from goals.experiments.models import Experiment, Variation
 
+MOST_COUNTED: Final = 100_000  # the oldest exposures of an experiment
 REFERENCE_KEYS: Final = ("control", "reference", "original", "baseline", "off", "false", "0", "a")
 
 
@@ -26,8 +27,8 @@ class Exposed(NamedTuple):
     """Exposures to an experiment, as a list shows them."""
 
     visitors: int
+    is_part: bool  # there may be more, beyond MOST_COUNTED exposures
     first_at: datetime
-    last_at: datetime  # the newest first exposure to a variation
 
 
 def list_experiments(site_id: int, *, is_archived: bool = False) -> list[Experiment]:
@@ -43,21 +44,26 @@ def find_experiment(site_id: int, experiment_id: int) -> Experiment | None:
 
 
 def count_exposed(site_id: int, numbers: Collection[int]) -> dict[int, Exposed]:
-    """Return the visitors of experiments by number. One query, which reads each of their exposures.
+    """Return the visitors of experiments by number. One query, which reads MOST_COUNTED exposures of each at most.
 
     Visitors who saw several variations are among them.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT e.experiment_id,
-                   count(DISTINCT coalesce(e.linked_code, nullif(e.visitor_code, ''), e.anonymous_id)),
-                   min(e.first_at), max(e.first_at)
-              FROM goals_exposure e
-             WHERE e.site_id = %(site)s AND e.experiment_id = ANY(%(numbers)s::bigint[])
-             GROUP BY e.experiment_id
+            SELECT n.number, its.visitors, its.is_part, its.begun_at
+              FROM unnest(%(numbers)s::bigint[]) AS n (number)
+             CROSS JOIN LATERAL (
+                   SELECT count(DISTINCT e.code) AS visitors, count(*) = %(most)s AS is_part,
+                          min(e.first_at) AS begun_at
+                     FROM (SELECT coalesce(x.linked_code, nullif(x.visitor_code, ''), x.anonymous_id) AS code,
+                                  x.first_at
+                             FROM goals_exposure x
+                            WHERE x.site_id = %(site)s AND x.experiment_id = n.number
+                            ORDER BY x.first_at, x.id LIMIT %(most)s) AS e) AS its
+             WHERE its.begun_at IS NOT NULL
             """,
-            {"site": site_id, "numbers": list(numbers)},
+            {"site": site_id, "numbers": list(numbers), "most": MOST_COUNTED},
         )
         return {number: Exposed(*counts) for number, *counts in cursor.fetchall()}
 

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from api.models import AuditEntry
+from goals.experiments import reading
 from goals.experiments.models import Experiment, ExperimentGoal, ExperimentPhase
 from goals.merging import merge
 from goals.models import Goal
@@ -138,6 +139,17 @@ def test_list__of_experiments__has_state_and_visitors_and_the_archive_apart(worl
     editor.post(address(f"experiments/{experiment.pk}/archive/"), {"to": "on"})
     assert "Checkout 2" not in text_of(viewer.get(address("experiments/"))).replace("Experiment Checkout 2", "")
     assert "Checkout 2" in text_of(viewer.get(address("experiments/?archived=1")))
+
+
+def test_list__of_more_exposures_than_it_counts__says_at_least(
+    world: World, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(world, 3, control=1, treatment=2)
+    monkeypatch.setattr(reading, "MOST_COUNTED", 4)
+
+    page = text_of(enter("viewer").get(address("experiments/")))
+
+    assert re.search(r">at least 4<span class=.gp-unit.> visitors<", page)
 
 
 def form(**changes: str) -> dict[str, str]:

@@ -75,7 +75,8 @@ def test_exposure__of_an_experiment_that_a_person_made__finds_it(world: World) -
 
     assert (Experiment.objects.count(), Variation.objects.count()) == (1, 2)
     assert str(load(experiment)) == "Ours"
-    assert count_exposed(world.site.pk, [experiment.number]) == {experiment.number: Exposed(1, START, START)}
+    exposed = Exposed(visitors=1, is_part=False, first_at=START)
+    assert count_exposed(world.site.pk, [experiment.number]) == {experiment.number: exposed}
 
 
 def test_shares__of_one_that_runs__begin_a_phase_with_a_reason(world: World) -> None:

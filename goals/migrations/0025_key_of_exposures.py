@@ -23,7 +23,7 @@ DO UPDATE SET first_at = least(goals_exposure.first_at, excluded.first_at);
 """
 
 
-def make_key(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
+def make_key(_: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Make the unique constraint of an index, unless an interrupted migration has made it."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_constraint WHERE conname = %s", [NEW.name])
@@ -35,7 +35,7 @@ def make_key(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     schema_editor.execute(f"ALTER TABLE goals_exposure ADD CONSTRAINT {NEW.name} UNIQUE USING INDEX {NEW.name}")
 
 
-def drop_key(apps: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
+def drop_key(_: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
     schema_editor.execute(f"ALTER TABLE goals_exposure DROP CONSTRAINT IF EXISTS {NEW.name}")
 
 

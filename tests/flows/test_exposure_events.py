@@ -249,7 +249,6 @@ def test_experiments__that_are_new_beside_renamed_ones__fill_the_room_that_is_le
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that exist already take no room again."""
-
     experiments, variations = (sorted((f"{kind}{n}" for n in range(4)), key=number_of) for kind in "ev")
 
     def batch(size: int, *, at: float, name: str) -> list[Any]:

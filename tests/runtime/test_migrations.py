@@ -66,11 +66,9 @@ def test_migrations__back_with_a_removed_segment__leave_nothing_to_an_older_work
 
 def test_migrations__back_before_anonymous_ids_of_exposures__keep_the_earliest_of_each_user(newest: World) -> None:
     viewed = {"experiment_id": "menu", "variation_id": "on"}
-    for at, ids in enumerate(
-        [{"userId": "ann", "anonymousId": "phone"}, {"userId": "ann", "anonymousId": "desk"}, {"userId": "ann"}]
-        + [{"userId": "bob", "anonymousId": "phone"}, {"userId": None, "anonymousId": "tv"}]
-    ):
-        newest.send(newest.event(event="Experiment Viewed", at=at, properties=viewed, **ids))
+    pairs = [("ann", "phone"), ("ann", "desk"), ("ann", None), ("bob", "phone"), (None, "tv")]
+    for at, (user, device) in enumerate(pairs):
+        newest.send(newest.event(event="Experiment Viewed", at=at, properties=viewed, userId=user, anonymousId=device))
 
     call_command("migrate", "goals", "0023", verbosity=0)
 

@@ -4,7 +4,7 @@
 -- A visitor counts who saw one variation, first between :since and :until. Conversions count from that moment on,
 -- until :attribution is over (promise W14). They count under the visitor that links say now. The metric y is capped.
 -- The same metric in :lookback before it is x. A goal counts with the goals that were merged into it; a merged one
--- has the figures of the goal that it counts for. If that counts once a visit, later conversions of the visit add nothing.
+-- has the figures of the goal that it counts for. If that counts once a visit, later conversions of it add nothing.
 -- Visitors of several variations are one row without one.
 --
 -- One pass over the exposures by `goals_exposure_experiment`, and one search of `goals_conversion_visitor` for each

@@ -13,7 +13,7 @@ class Effect(StrEnum):
     CANCELLED = "cancelled", "Conversion cancelled"
     GOAL_CREATED = "goal_created", "Goal created"
     PROFILE_UPDATED = "profile_updated", "Profile updated"
-    LINKED = "linked", "Linked"
+    LINKED = "linked", "Identities linked"
     RECORDED = "recorded", "Visit or exposure recorded"
     # Stored as `nothing` since the first version: most of the inbox would be rewritten to call it `none`.
     NONE = "nothing", "No effect"

@@ -100,7 +100,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "digest_failed",
             "failed",
-            "Processing failed repeatedly; the detail holds the traceback. Fix the cause, then retry.",
+            "Processing failed repeatedly; see the error on the event. Fix the cause, then retry.",
             is_replayable=True,
         ),
         Reason(
@@ -113,7 +113,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         Reason(
             "transform_failed",
             "failed",
-            "The transform hook raised; the detail holds the traceback. Fix it, then retry.",
+            "The transform hook raised; see the error on the event. Fix it, then retry.",
             is_replayable=True,
             is_safe_to_derive=False,
         ),
@@ -126,11 +126,11 @@ REASONS: Final[Mapping[str, Reason]] = {
         # Deferred: `sentence_of` adds the site's figures.
         Reason("goal_quota", "deferred", "Its goal waits for the site's limit of new goals."),
         # Done without effect.
-        Reason("already_known", "done", "It says nothing new."),
+        Reason("already_known", "done", "Nothing changed: already known."),
         Reason("already_converted", "done", "This event had converted before."),
         Reason("no_persona", "done", "The audience event names no persona."),
         Reason("no_trait", "done", "The computed-trait event names no trait."),
-        Reason("dropped_by_rule", "done", "A rule ignores it; the detail holds the rule's reason.", is_drop=True),
+        Reason("dropped_by_rule", "done", "Ignored by a rule; see its reason on the event.", is_drop=True),
         Reason("dropped_by_transform", "done", "The transform hook returned None for it.", is_drop=True),
         Reason("no_goal_by_rule", "done", "A rule lets it make no goal, and it says nothing else that is new."),
         Reason(

@@ -11,15 +11,22 @@ from django.db import connection
 from api.events.reasons import DROPS
 from api.ingest.source_counts import SourceCounts, sum_counts
 from api.insight.messages import MOST_ID
-from api.models import Message
 
 OUTCOMES_LOOK: Final = 50_000  # the newest messages whose outcomes are counted: some 150 ms
 LAG_LOOK: Final = 10_000  # the newest digested messages whose lag is measured: some 20 ms
 SAMPLES: Final = 10
-# Outcomes of an event. `arrival` was rejected before its digest, `ignored` by a rule.
-OUTCOME_KINDS: Final = (
-    *("arrival", "ignored", "pending", "deferred", "converted", "profile", "nothing", "rejected", "failed"),
-)
+# Outcomes of an event with their words on all pages of Delivery, in their order there. `profile` has any other effect.
+OUTCOME_LABELS: Final = {
+    "converted": "Converted",
+    "profile": "Other effect",
+    "nothing": "No effect",
+    "ignored": "Ignored by rule",
+    "pending": "Queued",
+    "deferred": "Queued (goal limit)",
+    "arrival": "Rejected on arrival",
+    "rejected": "Rejected",
+    "failed": "Failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +82,18 @@ class ReasonCount:
 
     code: str
     status: str
-    kind: str  # of OUTCOME_KINDS
+    kind: str  # of OUTCOME_LABELS
     count: int = 0
     samples: list[int] = field(default_factory=list)
 
     @property
     def label(self) -> str:
-        return Message.Status(self.status).label
+        return OUTCOME_LABELS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Outcomes of the newest messages of a period: of OUTCOME_KINDS."""
+    """Outcomes of the newest messages of a period: of OUTCOME_LABELS."""
 
     messages: int
     since: datetime | None  # the oldest message counted, or looked at if it is cut; None if there was none

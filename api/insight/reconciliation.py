@@ -14,13 +14,15 @@ from typing import Final
 from django.conf import settings
 from django.db import connection
 
+from api.events.reasons import DROPS
 from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.insight.delivery import KIND
 from api.models import Site
 
 MOST_MESSAGES: Final = 50_000  # the newest messages, of which all conversions are looked up
 DAYS: Final = (1, 7, 14, 30)
 
-OutcomeKey = tuple[str, str]  # (converted, profile, ignored or a status; the reason)
+OutcomeKey = tuple[str, str]  # (of OUTCOME_LABELS; the reason)
 
 
 @dataclass(slots=True)
@@ -80,20 +82,15 @@ def days_of(site: Site) -> list[int]:
     return [days for days in DAYS if days <= kept]
 
 
-OUTCOMES: Final = """
+OUTCOMES: Final = f"""
 WITH newest AS MATERIALIZED (
-    SELECT source_id, received_at, status, reason, effects, goal_id,
+    SELECT source_id, received_at, reason, goal_id, {KIND} AS kind,
            CASE WHEN 'converted' = ANY(effects) THEN
                CASE WHEN message_id IS NULL THEN '#' || id ELSE type || ':' || message_id END
            END AS conversion
       FROM api_message WHERE site_id = %(site)s ORDER BY id DESC LIMIT %(most)s
 )
-SELECT m.source_id,
-       CASE WHEN m.status <> 'done' THEN m.status
-            WHEN m.conversion IS NOT NULL THEN 'converted'
-            WHEN 'nothing' = ANY(m.effects) THEN 'ignored'
-            ELSE 'profile' END,
-       m.reason, count(*),
+SELECT m.source_id, m.kind, m.reason, count(*),
        count(*) FILTER (WHERE c.id IS NOT NULL AND g.id IS NOT NULL),
        count(*) FILTER (WHERE m.conversion IS NOT NULL AND g.id IS NULL),
        count(*) FILTER (WHERE m.conversion IS NOT NULL AND c.id IS NULL AND g.id IS NOT NULL)
@@ -123,7 +120,7 @@ def reconcile(site: Site, source_ids: Sequence[int], *, days: int, now: datetime
     with connection.cursor() as cursor:
         cursor.execute(
             OUTCOMES,
-            {"site": site.pk, "most": MOST_MESSAGES, "since": since},
+            {"site": site.pk, "most": MOST_MESSAGES, "since": since, "drops": list(DROPS)},
         )
         for source_id, outcome, reason, count, counted, deleted, missing in cursor.fetchall():
             account = accounts[source_id if source_id in accounts else None]

@@ -17,12 +17,7 @@ from goals.shown_names import show_goal_name, show_name
 Status = Message.Status
 Mood = Literal["good", "warn", "bad", ""]
 FAILURES: Final = {Status.REJECTED: "Rejected", Status.FAILED: "Failed"}
-EFFECTS: Final = (
-    (Effect.CANCELLED, "Conversion cancelled"),
-    (Effect.PROFILE_UPDATED, "Profile updated"),
-    (Effect.LINKED, "Identities linked"),
-    (Effect.RECORDED, "Visit recorded"),
-)
+EFFECTS: Final = (Effect.CANCELLED, Effect.PROFILE_UPDATED, Effect.LINKED, Effect.RECORDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ def _judge_done(facts: TraceFacts, person: str) -> Verdict:
         return Verdict("good", "Converted", "", conversion, goal, seconds, person)
     if Effect.CONVERTED in message.effects:
         return Verdict("warn", "Converted", "Its conversion has been deleted since.", seconds=seconds, person=person)
-    done = [label for effect, label in EFFECTS if effect in message.effects]
+    done = [effect.label for effect in EFFECTS if effect in message.effects]
     if not done:
         return Verdict("", "No effect", message.sentence, seconds=seconds, person=person)
     lead, *others = done
@@ -131,7 +126,10 @@ def _predict(facts: TraceFacts) -> str:
 def _describe_queue(facts: TraceFacts) -> str:
     ahead = facts.goal.names_ahead if facts.goal else None
     text = f"It converts as soon as the goal “{_show(facts, facts.message.waiting_for)}” may be created."
-    return text if ahead is None else f"{text} {count_of(ahead, 'name')} ahead in the queue."
+    if ahead is None:
+        return text
+    place = f"{count_of(ahead, 'name')} ahead in the queue" if ahead else "It is next"
+    return f"{text} {place}."
 
 
 def _show(facts: TraceFacts, name: str) -> str:

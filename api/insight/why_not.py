@@ -196,9 +196,9 @@ class _Question:
         leading = [message for message in self.messages if message.event in self.matching]
         yield Sentence(
             "messages",
-            f"{len(self.messages):,} of the newest {count_of(self.searched, 'message')} "
-            f"{'names' if len(self.messages) == 1 else 'name'} this person; "
-            f"{len(leading):,} of them {'matches' if len(leading) == 1 else 'match'} this goal.",
+            f"{len(self.messages):,} of the latest {count_of(self.searched, 'event')} "
+            f"{'is' if len(self.messages) == 1 else 'are'} this person's; "
+            f"{len(leading):,} {'matches' if len(leading) == 1 else 'match'} this goal.",
             "",
             _ids(leading),
         )

@@ -265,7 +265,7 @@ def test_why_not__of_more_bytes_than_it_searches__says_of_how_many_messages_it_t
 
     answer = why_not(world.site, "u1", goal)
 
-    assert "3 of the newest 3 messages name this person" in " ".join(each.text for each in answer.sentences)
+    assert "3 of the latest 3 events are this person's" in " ".join(each.text for each in answer.sentences)
 
 
 def test_breakdown__by_a_long_value__calls_it_by_its_beginning_and_tells_it_apart(world: World) -> None:

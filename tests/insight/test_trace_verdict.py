@@ -55,8 +55,12 @@ def loses_its_conversion(world: World) -> None:
             "Queued: It would create the goal “track Buy”.",
         ),
         (lambda world: world.identify(traits={"plan": "pro"}), "good", "Profile updated, _ after receipt."),
-        (lambda world: [world.identify(traits={"a": 1}) for _ in range(2)], "", "No effect: It says nothing new."),
-        (ignores, "", "No effect: A rule ignores it; the detail holds the rule's reason."),
+        (
+            lambda world: [world.identify(traits={"a": 1}) for _ in range(2)],
+            "",
+            "No effect: Nothing changed: already known.",
+        ),
+        (ignores, "", "No effect: Ignored by a rule; see its reason on the event."),
         (loses_its_conversion, "warn", "Converted: Its conversion has been deleted since."),
     ],
 )
@@ -84,7 +88,7 @@ def test_page__of_a_converted_event__leads_on_and_folds_what_passed(world: World
     assert "people/person/?id=user-1" in page
     assert f"goals/{message.goal_id}/" in page
     assert f"http://testserver/admin/s/{world.site.sitecode}/events/{message.pk}/" in page
-    assert "Try again" not in page
+    assert "Retry …" not in page
     shown = look(message)
     assert [step.title for step in shown.open] == []
     assert shown.passed > 5
@@ -97,8 +101,8 @@ def test_page__of_a_rejected_event__opens_the_step_that_stopped_it(world: World)
     path = address(f"events/{message.pk}/")
 
     assert [step.state for step in look(message).open] == ["stopped"]
-    assert "Try again" in text_of(browser_of(world.site, "editor").get(path))
-    assert "Try again" not in text_of(browser_of(world.site, "viewer").get(path))
+    assert "Retry …" in text_of(browser_of(world.site, "editor").get(path))
+    assert "Retry …" not in text_of(browser_of(world.site, "viewer").get(path))
     assert "delivery/failed/retry/?reason=no_identity" in text_of(browser_of(world.site, "editor").get(path))
 
 

@@ -85,7 +85,7 @@ def test_delivery__of_real_events__follows_them_from_the_door_to_their_end(viewe
     page = look(viewer)
 
     assert series(viewer, "outcome_chart") == {
-        label: [1] for label in ("Converted", "Profile only", "Queued (goal limit)", "Queued", "Rejected")
+        label: [1] for label in ("Converted", "Other effect", "Queued (goal limit)", "Queued", "Rejected")
     }
     came = {label: sum(values) for label, values in series(viewer, "received").items()}
     assert came == {"New": 5, "Duplicates": 1, "Rejected on arrival": 0}

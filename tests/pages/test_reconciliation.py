@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from api.insight import reconciliation
 from api.insight.reconciliation import SourceAccount, days_of, reconcile
-from api.models import Message, Site
+from api.models import Message, Rule, Site
 from goals import catalogue
 from goals.models import Conversion, Goal
 from tests.support.clock import Clock
@@ -56,11 +56,12 @@ def test_reconciliation__after_any_load__explains_every_event(world: World, cloc
     assert account.received == received
     assert account.difference == account.missing == 0
     statuses = Counter(Message.objects.values_list("status", flat=True))
-    for status in ("pending", "deferred", "rejected", "failed"):
+    assert account.of("arrival") + account.of("rejected") == statuses["rejected"]
+    for status in ("pending", "deferred", "failed"):
         assert account.of(status) == statuses[status]
     assert account.of("converted") == account.counted + account.deleted
     assert account.counted == Conversion.objects.filter(goal__deleted_at=None).count()
-    assert min(account.at_ingest.duplicates, account.counted, account.of("rejected")) > 0, "hardly anything happened"
+    assert min(account.at_ingest.duplicates, account.counted, statuses["rejected"]) > 0, "hardly anything happened"
 
 
 def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World) -> None:
@@ -70,10 +71,13 @@ def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World)
     world.post(world.event(event=None))
     world.track("Gone")
     world.post(world.event())
+    world.post(b"{")
+    Rule.objects.create(site=world.site, event_type="identify", action="drop")
+    world.identify(traits={"plan": "pro"})
     catalogue.delete_goal(Goal.objects.get(name="SegmentIO track – Gone"), now=timezone.now())
     while catalogue.purge_deleted():
         pass
-    wait_until_counted(world.site, 6)
+    wait_until_counted(world.site, 8)
 
     response: Any = viewer.get(PATH, {"days": "7"})
 
@@ -81,15 +85,17 @@ def test_page__of_a_few_events__says_where_each_is(viewer: Client, world: World)
     assert {(outcome, reason): count for outcome, reason, _, count in response.context["lines"]} == {
         ("Duplicates", ""): 1,
         ("Converted", ""): 2,
-        ("Changed people only", ""): 1,
+        ("Other effect", ""): 1,
         ("Queued", ""): 1,
         ("Rejected", "missing_name"): 1,
+        ("Rejected on arrival", "invalid_json"): 1,
+        ("Ignored by rule", "dropped_by_rule"): 1,
     }
     account = response.context["account"]
-    assert (account.received, account.counted, account.deleted, account.missing) == (6, 1, 1, 0)
+    assert (account.received, account.counted, account.deleted, account.missing) == (8, 1, 1, 0)
     assert "No difference." in page
     source = world.site.sources.get()
-    assert viewer.get(PATH, {"source": str(source.pk)}).context["account"].received == 6
+    assert viewer.get(PATH, {"source": str(source.pk)}).context["account"].received == 8
 
 
 @pytest.mark.parametrize("steps", range(4))

@@ -16,6 +16,7 @@ from api.http.wording import stamp_of
 from api.ingest.source_counts import SourceCounts, sum_counts
 from api.insight.delivery import (
     LAG_LOOK,
+    OUTCOME_LABELS,
     OUTCOMES_LOOK,
     ReasonCount,
     Steps,
@@ -30,7 +31,6 @@ from api.models.site_days import zone_of
 from api.pages.access import page_of, show, site_page
 from api.pages.events.pipeline import (
     BY_CODE,
-    LABELS,
     STACKED,
     StepLabels,
     build_pipeline,
@@ -144,7 +144,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         succeeded=outcomes.decided - outcomes.failed,
         success_share=1 - outcomes.failed / outcomes.decided if outcomes.decided else None,
         queued=outcomes.total["pending"] + outcomes.total["deferred"],
-        kinds=[LABELS[code] for code in kinds],
+        kinds=[OUTCOME_LABELS[code] for code in kinds],
         rows=[
             SourceRow(
                 source.pk,

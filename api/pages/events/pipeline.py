@@ -11,7 +11,7 @@ from django.utils import timezone
 
 import zones
 from api.ingest.source_counts import SourceCounts, sum_counts
-from api.insight.delivery import Outcomes, ReasonCount, Received, Steps
+from api.insight.delivery import OUTCOME_LABELS, Outcomes, ReasonCount, Received, Steps
 from api.pages.change import FigureChange, compare
 from api.pages.charts import Chart, Series, Tone
 from api.pages.ranges import SHORT, Range
@@ -27,7 +27,7 @@ class StageKind:
 
     code: str
     label: str
-    kinds: tuple[str, ...] = ()  # of api.insight.delivery.OUTCOME_KINDS
+    kinds: tuple[str, ...] = ()  # of OUTCOME_LABELS
     outcome: str = ""  # of the list of events
     others: tuple[str, ...] = ()  # kinds by which this list and the stage differ
     tone: Tone = ""
@@ -38,17 +38,17 @@ PATH: Final = (
     StageKind(code="received", label="Received"),
     StageKind(
         code="arrival",
-        label="Rejected on arrival",
+        label=OUTCOME_LABELS["arrival"],
         kinds=("arrival",),
         outcome="rejected",
         others=("rejected",),
         tone="bad",
         is_better_if_more=False,
     ),
-    StageKind(code="ignored", label="Ignored by rule", kinds=("ignored",)),
+    StageKind(code="ignored", label=OUTCOME_LABELS["ignored"], kinds=("ignored",)),
     StageKind(
         code="queued",
-        label="Queued",
+        label=OUTCOME_LABELS["pending"],
         kinds=("pending", "deferred"),
         outcome="pending",
         others=("deferred",),
@@ -58,24 +58,35 @@ PATH: Final = (
 ENDS: Final = (
     StageKind(
         code="converted",
-        label="Converted",
+        label=OUTCOME_LABELS["converted"],
         kinds=("converted",),
         outcome="converted",
         tone="good",
         is_better_if_more=True,
     ),
-    StageKind(code="profile", label="Profile only", kinds=("profile",)),  # of several effects, each with its own list
-    StageKind(code="nothing", label="No effect", kinds=("nothing",), outcome="nothing", others=("ignored",)),
+    StageKind(
+        code="profile", label=OUTCOME_LABELS["profile"], kinds=("profile",)
+    ),  # of several effects, each with its own list
+    StageKind(
+        code="nothing", label=OUTCOME_LABELS["nothing"], kinds=("nothing",), outcome="nothing", others=("ignored",)
+    ),
     StageKind(
         code="rejected",
-        label="Rejected",
+        label=OUTCOME_LABELS["rejected"],
         kinds=("rejected",),
         outcome="rejected",
         others=("arrival",),
         tone="bad",
         is_better_if_more=False,
     ),
-    StageKind(code="failed", label="Failed", kinds=("failed",), outcome="failed", tone="bad", is_better_if_more=False),
+    StageKind(
+        code="failed",
+        label=OUTCOME_LABELS["failed"],
+        kinds=("failed",),
+        outcome="failed",
+        tone="bad",
+        is_better_if_more=False,
+    ),
 )
 BY_CODE: Final[Mapping[str, StageKind]] = {stage.code: stage for stage in (*PATH, *ENDS)}
 # The kinds of outcomes in the order in which charts stack them, each with its tone there.
@@ -89,10 +100,6 @@ STACKED: Final[Mapping[str, Tone]] = {
     "arrival": "bad",
     "rejected": "bad",
     "failed": "strong",
-}
-LABELS: Final[Mapping[str, str]] = {
-    **{kind: stage.label for stage in BY_CODE.values() for kind in stage.kinds},
-    "deferred": "Queued (goal limit)",  # charts show it beside what is pending
 }
 
 
@@ -230,7 +237,7 @@ def draw_received(received: Received, labels: StepLabels) -> Chart:
         [
             Series("New", [row.received - row.duplicates - row.rejected for row in rows]),
             Series("Duplicates", [row.duplicates for row in rows]),
-            Series("Rejected on arrival", [row.rejected for row in rows], "bad"),
+            Series(OUTCOME_LABELS["arrival"], [row.rejected for row in rows], "bad"),
         ]
     )
 
@@ -240,7 +247,7 @@ def draw_outcomes(outcomes: Outcomes, labels: StepLabels) -> Chart:
     rows = [outcomes.by_time.get(time, Counter()) for time in labels.steps.times]
     return labels.chart(
         [
-            Series(LABELS[kind], [row[kind] for row in rows], tone)
+            Series(OUTCOME_LABELS[kind], [row[kind] for row in rows], tone)
             for kind, tone in STACKED.items()
             if any(row[kind] for row in rows)
         ]

@@ -1,24 +1,15 @@
 """Reconciliation: received events of every source against their outcomes."""
 
-from typing import Final
-
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from api.events.effects import Effect
 from api.events.reasons import sentence_of
+from api.insight.delivery import OUTCOME_LABELS
 from api.insight.reconciliation import MOST_MESSAGES, SourceAccount, days_of, reconcile
-from api.models import Message, Site
+from api.models import Site
 from api.pages.access import show, site_page
 from api.pages.query_form import read_id
 from names import sort_key
-
-OUTCOMES: Final = {
-    "converted": Effect.CONVERTED.label,
-    "profile": "Changed people only",
-    "ignored": Effect.NONE.label,
-    **{status.value: str(status.label) for status in Message.Status if status != Message.Status.DONE},
-}
 
 
 @site_page()
@@ -49,20 +40,20 @@ def show_reconciliation(request: HttpRequest, site: Site) -> HttpResponseBase:
             (
                 names.get(row.source_id or 0, "Deleted sources"),
                 row,
-                [(label, row.of(outcome)) for outcome, label in OUTCOMES.items()],
+                [(label, row.of(outcome)) for outcome, label in OUTCOME_LABELS.items()],
             )
             for row in result.accounts
         ],
-        outcomes=OUTCOMES.values(),
+        outcomes=OUTCOME_LABELS.values(),
         most=MOST_MESSAGES,
     )
 
 
 def make_lines(site: Site, account: SourceAccount) -> list[tuple[str, str, str, int]]:
     """Return (outcome, reason, its sentence, count) of the received events, in the order of outcomes."""
-    order = list(OUTCOMES)
+    order = list(OUTCOME_LABELS)
     lines = sorted(account.lines.items(), key=lambda line: (order.index(line[0][0]), -line[1], line[0][1]))
     return [
         ("Duplicates", "", "Already received; counted once.", account.at_ingest.duplicates),
-        *((OUTCOMES[outcome], reason, sentence_of(reason, site), count) for (outcome, reason), count in lines),
+        *((OUTCOME_LABELS[outcome], reason, sentence_of(reason, site), count) for (outcome, reason), count in lines),
     ]

@@ -7,7 +7,7 @@ but no message.
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from itertools import groupby
 from typing import Any, Final
@@ -117,6 +117,11 @@ def add_counts(one: SourceCounts, other: SourceCounts) -> SourceCounts:
         one.rejected + other.rejected,
         max(times, default=None),
     )
+
+
+def begin_of_last_day(now: datetime) -> datetime:
+    """Return when the last 24 whole hours began, of which the current one is the last, as in Delivery. Pure."""
+    return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
 
 
 def load_source_counts(

@@ -6,13 +6,12 @@ from typing import Final
 
 from api.events.body import UnreadableBodyError, read_body, read_object
 from api.http.wording import count_of
-from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.ingest.source_counts import SourceCounts, begin_of_last_day, load_source_counts
 from api.models import AuditEntry, Message, Site, Source
 from api.models.message_rows import load_body
 
 NEWEST_EVENTS: Final = 1_000  # the newest events of a site among which a source's last one is looked for
 CHANGES: Final = timedelta(days=30)
-DAY: Final = timedelta(hours=24)
 
 
 def describe_use(last_used_at: datetime | None) -> str:
@@ -29,7 +28,7 @@ def describe_events(sources: Collection[Source], *, now: datetime) -> list[str]:
     """
     uses = []
     for source in sources:
-        came = load_source_counts(source.site_id, [source.pk], since=now - DAY)
+        came = load_source_counts(source.site_id, [source.pk], since=begin_of_last_day(now))
         count = came.get(source.pk, SourceCounts()).received
         sender = _last_sender(source)
         uses.append(

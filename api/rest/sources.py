@@ -19,7 +19,7 @@ from rest_framework.viewsets import ViewSet
 from api.http import budgets
 from api.ingest import provisioning
 from api.ingest.refusals import load_refusal_counts
-from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.ingest.source_counts import SourceCounts, begin_of_last_day, load_source_counts
 from api.models import DuplicateSources, Source, TokenScope, WriteKey
 from api.models.audit import audit_values, write_audit
 from api.rest import idempotency
@@ -35,8 +35,6 @@ from api.rest.source_shapes import (
     SourceShape,
     WriteKeyShape,
 )
-
-DAY = timedelta(hours=24)
 
 
 @extend_schema(tags=["sources"])
@@ -164,7 +162,7 @@ def reports_of(site_id: int, **only: Any) -> Sequence[SourceReport]:
     ids = [source.pk for source in found]
     ever, day, used = (
         load_source_counts(site_id, ids),
-        load_source_counts(site_id, ids, since=timezone.now() - DAY),
+        load_source_counts(site_id, ids, since=begin_of_last_day(timezone.now())),
         budgets.load_use(site_id, ids),
     )
     refused = load_refusal_counts(site_id, ids)

@@ -88,3 +88,7 @@ def test_uncounted__while_the_database_is_away__is_kept_for_the_next_time(transa
         uncounted.write(connection)
 
     assert load_source_counts(1, [1]) == {1: SourceCounts(3, 1, 1, NINE + timedelta(minutes=1))}
+
+
+def test_last_day__of_a_time__is_the_24_whole_hours_that_delivery_counts() -> None:
+    assert source_counts.begin_of_last_day(NINE + timedelta(minutes=59)) == NINE - timedelta(hours=23)

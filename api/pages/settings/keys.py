@@ -1,7 +1,7 @@
 """All keys of a site on one page: which one a sender, reader or program needs, and what each did last."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from django.http import HttpRequest, HttpResponseBase
@@ -9,11 +9,10 @@ from django.utils import timezone
 
 from api.http.tokens import live_tokens, with_open_sites
 from api.ingest.provisioning import live_write_keys
-from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.ingest.source_counts import SourceCounts, begin_of_last_day, load_source_counts
 from api.models import ManagementToken, Role, Scope, Site, Source, WriteKey
 from api.pages.access import may, show, site_page
 
-DAY: Final = timedelta(hours=24)
 MOST_TOKENS: Final = 200
 
 
@@ -52,7 +51,7 @@ def list_tokens(site: Site) -> list[ManagementToken]:
 def list_write_keys(site: Site, *, now: datetime) -> list[WriteKeyRow]:
     """Return the live write keys by source. Three queries."""
     sources = {source.pk: source for source in site.sources.order_by("pk")}
-    counts = load_source_counts(site.pk, list(sources), since=now - DAY)
+    counts = load_source_counts(site.pk, list(sources), since=begin_of_last_day(now))
     live = live_write_keys(now=now).filter(source__in=list(sources.values()))
     rows = []
     for key in live.order_by("source_id", "pk"):

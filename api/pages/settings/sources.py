@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 from api.http import budgets
 from api.http.wording import count_of
 from api.ingest.provisioning import change_source, create_source, live_write_keys, revoke_write_key, rotate_write_key
-from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.ingest.source_counts import SourceCounts, begin_of_last_day, load_source_counts
 from api.insight.key_usage import describe_events, describe_use
 from api.models import DuplicateSources, Role, Site, Source, WriteKey
 from api.models.audit import audit_values, write_audit
@@ -55,7 +55,7 @@ def load_rows(site: Site, sources: QuerySet[Source], *, now: datetime) -> list[L
     loaded = list(sources.prefetch_related(Prefetch("write_keys", queryset=live)))
     ids = [source.pk for source in loaded]
     ever = load_source_counts(site.pk, ids)
-    day = load_source_counts(site.pk, ids, since=now - timedelta(hours=24))
+    day = load_source_counts(site.pk, ids, since=begin_of_last_day(now))
     used = budgets.load_use(site.pk, ids)
     return [
         LoadedSource(

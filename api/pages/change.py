@@ -76,15 +76,17 @@ def make_card(
     return Card(label, write(now), write(before), change, help_text)
 
 
-def make_revenue_card(
-    now: Mapping[str, Decimal], before: Mapping[str, Decimal] | None, currency: str, *, help_text: str = ""
-) -> Card:
-    """Return the revenue in one currency beside that of the compared period, which is None without one. Pure."""
+def make_revenue_card(now: Mapping[str, Decimal], before: Mapping[str, Decimal] | None, currency: str) -> Card:
+    """Return the revenue in one currency beside that of the compared period, which is None without one. Pure.
+
+    The amounts in other currencies are below it.
+    """
     nothing = Decimal()
+    others = (in_currency(amount, other) for other, amount in now.items() if other != currency)
     return make_card(
         "Revenue",
         now.get(currency, nothing),
         None if before is None else before.get(currency, nothing),
         write=lambda value: in_currency(Decimal(value), currency),
-        help_text=help_text,
+        help_text=", ".join(others),
     )

@@ -20,7 +20,6 @@ from api.pages.change import Card, FigureChange, compare, make_card, make_revenu
 from api.pages.charts import Chart, Series
 from api.pages.goals.figures import draw_steps, label_before, place_side_by_side
 from api.pages.ranges import SHORT, Period, Range, make_control, read_range
-from api.templatetags.figures import in_currency
 from goals.models import Goal
 from goals.reports.series import SeriesStep
 from goals.reports.site_periods import MOST_READ, ChartSpan, GoalMovement, SitePeriods, SiteTotal, load_site_periods
@@ -78,6 +77,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         goals_to_recount=seen.goals_of_other_zones,
         short=[room for room in rooms if is_short(room)],
         is_new=not came,
+        is_empty=not came and not seen.has_goals,
     )
     shown = page.context_data or {}
     firing, may_own = shown["frame"].alerts, may(request, Role.OWNER)  # the frame has read them
@@ -95,9 +95,7 @@ def make_cards(site: Site, seen: SitePeriods) -> list[Card]:
         cards.append(make_card("Converting visitors", now.visitors, before.visitors if before else None))
     currency = find_currency(site, seen.totals)
     if currency:
-        others = (in_currency(amount, other) for other, amount in now.revenue.items() if other != currency)
-        revenue = before.revenue if before else None
-        cards.append(make_revenue_card(now.revenue, revenue, currency, help_text=", ".join(others)))
+        cards.append(make_revenue_card(now.revenue, before.revenue if before else None, currency))
     return cards
 
 

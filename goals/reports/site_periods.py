@@ -58,6 +58,7 @@ class SitePeriods:
     top: Sequence[GoalMovement]  # the largest goals
     movers: Sequence[GoalMovement]  # others that changed most
     goals_of_other_zones: int  # with kept days of other zones than the one asked for
+    has_goals: bool
 
     def list_points(self, span: ChartSpan, step: SeriesStep, *, zone: str, first_weekday: int = 0) -> list[SeriesPoint]:
         """Return the curve of a span in this step, also where it has no conversions. Pure.
@@ -86,7 +87,7 @@ class SitePeriodsRow(NamedTuple):
     hour: datetime | None
     key: int | None
     conversions: int  # of the kind `other zone`: goals
-    before: int | None
+    before: int | None  # of the kind `other zone`: all goals
     revenue: str | None  # JSON
 
 
@@ -135,4 +136,5 @@ def load_site_periods(
         list_movements("top"),
         list_movements("mover"),
         next(row.conversions for row in rows if row.kind == "other zone"),
+        any(row.kind == "other zone" and row.before for row in rows),
     )

@@ -106,7 +106,7 @@ SELECT 'period' AS kind, number AS period,
        (SELECT CASE WHEN total.number = 1 THEN revenue ELSE before END::text FROM money) AS revenue
   FROM total
  UNION ALL
-SELECT 'other zone', NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL FROM goal WHERE zone <> :zone
+SELECT 'other zone', NULL, NULL, NULL, NULL, NULL, count(*) FILTER (WHERE zone <> :zone), count(*), NULL FROM goal
  UNION ALL
 SELECT 'day', NULL, NULL, day, NULL, NULL, conversions, NULL, NULL
   FROM (SELECT d.day, sum(d.conversions) AS conversions  -- once for both periods

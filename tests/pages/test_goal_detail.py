@@ -24,7 +24,7 @@ def test_goal__made_by_an_event__says_what_converts_it_and_when_last(world: Worl
 
     page = text_of(enter("viewer").get(page_of(goal)))
 
-    assert "Counts these events (no code needed)" in page
+    assert "Events that count" in page
     assert '<span class="gp-badge">track</span> <code>Buy</code>' in page
     assert '<span class="gp-badge">page</span> <code>Thank &lt;you&gt;</code>' in page
     assert 'Last event: <time datetime="2026-11-22T03:00:01Z">22 Nov 2026, 03:00:01</time>' in page

@@ -68,6 +68,7 @@ def test_home__of_a_new_site__says_where_to_begin(viewer: Client) -> None:
     shown = look(viewer)
 
     assert "No events yet" in shown
+    assert ("Top goals" in shown, "data-chart" in shown, "Delivery</a>, last" in shown) == (False, False, False)
     assert 'id="needs"' not in shown
     assert 'data-copy="1q2w3e4r5t"' in shown  # promise K-39
 
@@ -246,6 +247,17 @@ def test_home__alerts_of_one_condition__are_one_line(enter: Enter, site: Site) -
 
     assert any(sentence.startswith("Alerts “Slow”, “Slower” have been firing") for sentence in needs)
     assert any(sentence.startswith("Alert “Quiet” has been firing") for sentence in needs)
+
+
+def test_home__of_many_needs__shows_three_and_folds_the_rest(enter: Enter, site: Site) -> None:
+    for condition in ("lag", "silence", "failed", "queue"):
+        alert = Alert.objects.create(site=site, name=condition, condition=condition, threshold=5)
+        evaluate.update_state(alert, ConditionResult(holds=True, sentence="It is so."), now=timezone.now())
+
+    shown, folded = look(enter("owner")).split("<summary>and 1 more</summary>")
+
+    assert "4 things need attention" in shown
+    assert (shown.count("been firing"), folded.count("been firing")) == (3, 1)
 
 
 def test_home__figures__are_of_now(viewer: Client, site: Site) -> None:

@@ -52,7 +52,7 @@ NUMBER_TESTS: Final = (
     ("number.between", "is between"),
 )
 TESTS: Final = (
-    ("Any type", (("any", "is there"),)),
+    ("Any type", (("any", "exists"),)),
     (
         "Text",
         (

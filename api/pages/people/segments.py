@@ -71,7 +71,7 @@ def show_segment(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
     return show(
         request,
         "pages/segments/segment.html",
-        title=f"Segment {segment.name}",
+        title=segment.name,
         tab="segment",
         segment=segment,
         report=segments.report_one(segment, now=timezone.now()),
@@ -96,7 +96,7 @@ def list_members(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
     return show(
         request,
         "pages/segments/members.html",
-        title=f"Segment {segment.name}",
+        title=segment.name,
         tab="segment-members",
         segment=segment,
         text=text,
@@ -123,7 +123,7 @@ def show_history(request: HttpRequest, site: Site, segment_id: int) -> HttpRespo
     return show(
         request,
         "pages/segments/history.html",
-        title=f"Segment {segment.name}",
+        title=segment.name,
         tab="segment-history",
         segment=segment,
         changes=changes[: listing.PAGE],

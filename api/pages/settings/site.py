@@ -64,7 +64,7 @@ HELP: Final = {
     "first_weekday": "In figures by week.",
     "goal_name_template": "Existing goals keep their names. Events with a new name create new goals.",
     "auto_tag": "Each goal that an event creates gets this tag.",
-    "default_currency": "Of revenue that names no currency. Three capital letters.",
+    "default_currency": "Used when an event has no currency. Three capital letters.",
     "base_goal_id": "The conversion rate of a goal is its converting visitors over these. "
     "Visitors seen are all with a conversion of any goal.",
     "audience_events_make_goals": "Otherwise events about personas, traits and identifiers change people only.",

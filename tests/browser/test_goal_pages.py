@@ -31,7 +31,7 @@ def test_goals__in_a_browser__are_found_renamed_merged_and_taken_apart(shop: Sho
 
         # Its page
         page.get_by_role("link", name="track Buy").click()
-        expect(page.get_by_role("heading", name="Counts these events")).to_be_visible()
+        expect(page.get_by_role("heading", name="Events that count")).to_be_visible()
         expect(page.get_by_role("img", name="Conversions by day")).to_be_visible()
 
         # A new name, with its warning

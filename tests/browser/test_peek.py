@@ -30,7 +30,7 @@ def test_peek__by_keys__goes_from_goal_to_goal_and_gives_the_focus_back(desk: De
 
     page.keyboard.press("j")
     page.keyboard.press("Space")
-    expect(panel).to_contain_text("Counts these events")
+    expect(panel).to_contain_text("Events that count")
     expect(panel).to_contain_text("EUR 24.00")
     expect(panel).to_be_focused()
     page.keyboard.press("j")

@@ -62,6 +62,7 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
     goal_ids = [each.goal_id for each in (*seen.top, *seen.movers)]
     problems = site_status.find_problems(site, now=now, goal_ids=goal_ids)
     rooms = site_status.measure_headroom(site, now=now)
+    short = [room for room in rooms if is_short(room)]
     page = show(
         request,
         "pages/home.html",
@@ -75,9 +76,9 @@ def home(request: HttpRequest, site: Site) -> HttpResponseBase:
         delivery=make_delivery(site, sources, came, inbox, now=now),
         rooms=rooms,
         goals_to_recount=seen.goals_of_other_zones,
-        short=[room for room in rooms if is_short(room)],
+        short=short,
         is_new=not came,
-        is_empty=not came and not seen.has_goals,
+        is_empty=not (came or seen.has_goals or inbox.pending or inbox.deferred or inbox.failed or short),
     )
     shown = page.context_data or {}
     firing, may_own = shown["frame"].alerts, may(request, Role.OWNER)  # the frame has read them

@@ -61,9 +61,9 @@ def test_charts__of_a_range__have_one_currency_and_the_period_before(world: Worl
     world.change_site(default_currency="EUR")
 
     page = look(viewer, goal, WEEK)
-    page = look(viewer, goal, f"{WEEK}&currency=CHF")
-    chosen = page.context["money_chart"]
-    (card,) = (each for each in page.context["seen"].cards if each.label == "Revenue")
+    in_francs = look(viewer, goal, f"{WEEK}&currency=CHF")
+    chosen = in_francs.context["money_chart"]
+    (card,) = (each for each in in_francs.context["seen"].cards if each.label == "Revenue")
     assert (card.value[:3], card.help[:3], card.help.count(",")) == ("CHF", "EUR", 0)
 
     chart, money = page.context["chart"], page.context["money_chart"]

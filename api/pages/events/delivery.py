@@ -150,7 +150,7 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
                 source.pk,
                 source.name,
                 came.get(source.pk, SourceCounts()),
-                [(LABELS[code], outcomes.by_source.get(source.pk, Counter())[code]) for code in kinds],
+                [(OUTCOME_LABELS[code], outcomes.by_source.get(source.pk, Counter())[code]) for code in kinds],
                 links.to(source=source.pk),
             )
             for source in sources

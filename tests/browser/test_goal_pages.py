@@ -98,10 +98,10 @@ def test_breakdown__in_a_browser__changes_with_a_choice_and_with_a_row(shop: Sho
         assert "by=trait%3Atier" in page.url
 
         row.click()  # anywhere in it
-        expect(page.get_by_text("Showing only visitors with tier = gold: 1 conversion")).to_be_visible()
+        expect(page.get_by_text("Filtered: 1 conversion")).to_be_visible()
         expect(page.get_by_role("row", name="pro 100 % 1 1")).to_be_visible()
 
         page.get_by_role("link", name="Conversions", exact=True).click()
-        expect(page.get_by_text("This page counts everyone.")).to_be_visible()
+        expect(page.get_by_role("link", name="Remove the filter tier = gold")).to_be_visible()
         page.get_by_role("link", name="Breakdown", exact=True).click()
-        expect(page.get_by_text("Showing only visitors with tier = gold: 1 conversion")).to_be_visible()
+        expect(page.get_by_text("Filtered: 1 conversion")).to_be_visible()

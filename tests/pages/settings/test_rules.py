@@ -49,7 +49,7 @@ def test_rule__tried_on_one_stored_event__tells_of_it_alone(owner: Client, world
 
     forecast = response.context["forecast"]
     assert (forecast.messages, forecast.dropped_now, forecast.dropped_then) == (1, 0, 1)
-    assert "One event, read" in text_of(response)
+    assert "One event with and without this rule" in text_of(response)
     assert not Rule.objects.exists()
     nothing = owner.post(BASE + "rules/new/", {**RULE, "do": "try-event", "event": "x"})
     assert nothing.context["forecast"].messages == 0

@@ -115,7 +115,7 @@ def report_experiment(
     variations = _order(experiment, sums)
     shares = _share_out(experiment, variations, sums)
     ratio = _check_ratio(shares, sums)
-    state = state_of(experiment, now=now, is_exposed=bool(sums.visitors or experiment.phases.all()))
+    state = state_of(experiment, now=now)
     metrics = _compare_metrics(site, variations, goals, sums, is_ratio_off=ratio.is_off)
     deciding = next((each for each in metrics if each.decides), None)
     paces = (

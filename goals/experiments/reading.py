@@ -6,8 +6,10 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from django.db import connection
+from django.db.models import Exists, OuterRef, QuerySet
 
 from goals.experiments.models import Experiment, Variation
+from goals.visit_models import Exposure
 
 MOST_COUNTED: Final = 100_000  # the oldest exposures of an experiment
 REFERENCE_KEYS: Final = ("control", "reference", "original", "baseline", "off", "false", "0", "a")
@@ -33,14 +35,20 @@ class Exposed(NamedTuple):
 
 def list_experiments(site_id: int, *, is_archived: bool = False) -> list[Experiment]:
     """Return the experiments of a site with variations, goals and phases, the newest first. Four queries."""
-    rows = Experiment.objects.filter(site_id=site_id, archived_at__isnull=not is_archived)
+    rows = _rows_of(site_id).filter(archived_at__isnull=not is_archived)
     return list(rows.prefetch_related("variations", "goals", "phases").order_by("-created_at", "-pk"))
 
 
 def find_experiment(site_id: int, experiment_id: int) -> Experiment | None:
     """Return an experiment of a site by its id, with variations, goals and phases. Four queries."""
-    rows = Experiment.objects.filter(site_id=site_id, pk=experiment_id)
+    rows = _rows_of(site_id).filter(pk=experiment_id)
     return rows.prefetch_related("variations", "goals", "phases").first()
+
+
+def _rows_of(site_id: int) -> QuerySet[Experiment]:
+    """Return the experiments of a site with `is_exposed`: True if any visitor has seen one, in whatever phase."""
+    exposures = Exposure.objects.filter(site_id=site_id, experiment_id=OuterRef("number"))
+    return Experiment.objects.filter(site_id=site_id).annotate(is_exposed=Exists(exposures))
 
 
 def count_exposed(site_id: int, numbers: Collection[int]) -> dict[int, Exposed]:
@@ -71,7 +79,7 @@ def count_exposed(site_id: int, numbers: Collection[int]) -> dict[int, Exposed]:
 def state_of(experiment: Experiment, *, now: datetime, is_exposed: bool = False) -> ExperimentState:
     """Return the state of an experiment. Without a start it runs from its first exposure on. Pure.
 
-    `is_exposed` is needed for one that a person described; exposures made the others.
+    `is_exposed` is for one that this module did not read.
     """
     if experiment.archived_at is not None:
         return ExperimentState.ARCHIVED
@@ -79,7 +87,7 @@ def state_of(experiment: Experiment, *, now: datetime, is_exposed: bool = False)
         return ExperimentState.DECIDED
     if experiment.stopped_at is not None and experiment.stopped_at <= now:
         return ExperimentState.STOPPED
-    is_seen = is_exposed or experiment.origin == Experiment.Origin.EVENT
+    is_seen = is_exposed or experiment.origin == Experiment.Origin.EVENT or getattr(experiment, "is_exposed", False)
     has_begun = is_seen if experiment.started_at is None else experiment.started_at <= now
     return ExperimentState.RUNNING if has_begun else ExperimentState.DRAFT
 

@@ -204,6 +204,8 @@ def test_results__of_a_difference__say_it_with_its_interval(
 
     assert "raises Order by 400 % (" in result["sentence"]
     assert (result["state"], result["isRatioOff"]) == ("running", False)
+    assert owner.get(f"{PATH}/{experiment['id']}")["state"] == "running"
+    assert [each["state"] for each in owner.get(PATH)] == ["running"]
     (rate,) = [each for each in result["metrics"] if each["metric"] == "converted"]
     reference, other = rate["variations"]
     assert reference["comparison"] is None

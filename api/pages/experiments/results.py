@@ -92,7 +92,7 @@ def list_site_experiments(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 def row_of(experiment: Experiment, exposed: Exposed | None, *, now: datetime) -> ExperimentRow:
     """Return an experiment as the list shows it. Pure."""
-    state = state_of(experiment, now=now, is_exposed=exposed is not None)
+    state = state_of(experiment, now=now)
     return ExperimentRow(experiment, state, experiment.started_at or (exposed and exposed.first_at), exposed)
 
 

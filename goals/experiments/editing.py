@@ -1,6 +1,6 @@
 """Changes of experiments by people: creation, variations with phases, goals, decision, archive."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -236,10 +236,3 @@ def set_archived(experiment: Experiment, *, at: datetime | None) -> Experiment:
     experiment.archived_at = at
     experiment.save(update_fields=["archived_at", "updated_at"])
     return experiment
-
-
-def list_goal_ids(experiment: Experiment) -> Collection[int]:
-    """Return the goals of an experiment, the primary first, each once. One query, none if they are fetched."""
-    order = [Role.PRIMARY, Role.SECONDARY, Role.GUARDRAIL]
-    goals = sorted(experiment.goals.all(), key=lambda each: (order.index(Role(each.role)), each.goal_id))
-    return [each.goal_id for each in goals]

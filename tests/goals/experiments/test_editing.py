@@ -55,7 +55,10 @@ def test_create__of_a_key_with_variations_and_goals__is_listed(world: World) -> 
 
     (listed,) = list_experiments(world.site.pk)
     assert (listed.pk, listed.number, str(listed)) == (experiment.pk, number_of("checkout-2"), "Checkout 2")
-    assert editing.list_goal_ids(listed) == [goals[0].pk, goals[1].pk]
+    assert {each.goal_id: each.role for each in listed.goals.all()} == {
+        goals[0].pk: "primary",
+        goals[1].pk: "guardrail",
+    }
     assert {each.key: each.share for each in listed.variations.all()} == {"a": HALF, "b": HALF}
     assert list_experiments(world.site.pk + 1) == []
 

@@ -10,7 +10,10 @@ from api.insight.site_mark import read_marks
 from api.models import Alert, Message, RefusedKey, SourceCount
 from tests.world import World
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    """Return the time when it is asked, because old keys are in no mark."""
+    return datetime.now(UTC)
 
 
 def receive(world: World) -> None:
@@ -28,20 +31,20 @@ def defer(world: World) -> None:
 def count(world: World) -> None:
     source = create_source(world.site, name="App", kind="server")
     SourceCount.objects.create(
-        site=world.site, source=source, hour=NOW, received=1, duplicates=0, rejected=1, last_received_at=NOW
+        site=world.site, source=source, hour=now(), received=1, duplicates=0, rejected=1, last_received_at=now()
     )
 
 
 def refuse(world: World) -> None:
-    RefusedKey.objects.create(site=world.site, slot=NOW, reason="write_key", count=1, last_at=NOW)
+    RefusedKey.objects.create(site=world.site, slot=now(), reason="write_key", count=1, last_at=now())
 
 
 def refuse_unknown(world: World) -> None:
-    RefusedKey.objects.create(site=None, slot=NOW, reason="write_key", count=1, last_at=NOW)
+    RefusedKey.objects.create(site=None, slot=now(), reason="write_key", count=1, last_at=now())
 
 
 def fire(world: World) -> None:
-    Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5, firing_since=NOW)
+    Alert.objects.create(site=world.site, name="Lag", condition="lag", threshold=5, firing_since=now())
 
 
 @pytest.mark.parametrize("happen", [receive, World.digest, fail, defer, count, refuse, refuse_unknown, fire])
@@ -59,12 +62,12 @@ def test_mark__after_something_happened__is_another(world: World, happen: Callab
 
 
 def test_mark__after_keys_of_no_site__is_another_every_half_minute_only(world: World) -> None:
-    marks = []
+    slot, marks = now(), []
     for seconds in (0, 29, 30):
         refused, _ = RefusedKey.objects.get_or_create(
-            site=None, slot=NOW, reason="write_key", defaults={"count": 1, "last_at": NOW}
+            site=None, slot=slot, reason="write_key", defaults={"count": 1, "last_at": slot}
         )
-        refused.last_at = NOW.replace(second=0, microsecond=0) + timedelta(seconds=seconds)
+        refused.last_at = slot.replace(second=0, microsecond=0) + timedelta(seconds=seconds)
         refused.save()
         marks.append(read_marks([world.site.pk]))
 

@@ -116,7 +116,7 @@ def list_open(site: Site, *, now: datetime) -> list[OpenInvitation]:
 
 def withdraw(site: Site, username: str, *, by: "User | AnonymousUser | str") -> None:
     """End every invitation of a username to a site, by an entry of the audit log."""
-    write_audit(by, site, f"{WITHDREW}{username}", None, None)
+    write_audit(by, site, f"{WITHDREW}{username}", {"invitation": "open"}, {"invitation": "withdrawn"})
 
 
 def address_of(request: HttpRequest, unsigned: str) -> str:

@@ -42,7 +42,7 @@ def test_action__of_a_page__is_in_the_log(world: World, place: Place, enter: Ent
                 Goal.objects.filter(pk=place.numbers["goal_id"]).update(name=viewed, origin=Goal.Origin.EVENT)
             if name == "guide-key":  # a source with a key needs no other
                 WriteKey.objects.filter(source__site=world.site).delete()
-            if given.get("do") == "withdraw":  # what is taken back is open before
+            if given.get("do") == "withdraw":  # the invitation must be open
                 owner.post(place.address(name), {**given, "do": "invite", "role": "viewer"})
             known, began = AuditEntry.objects.count(), timezone.now()
             form = filled(given, place.numbers)

@@ -206,6 +206,7 @@ def people(look: Any, facts: Facts) -> Iterator[Look]:
 def events(look: Any, facts: Facts) -> Iterator[Look]:
     newest, middle = facts.newest, facts.middle
     yield look("events", what="deep", before=middle)
+    yield look("events-export", message_id=f"m-{middle}")
     for outcome in ("converted", "nothing", "deferred", "pending", "rejected", "failed", "goal_created"):
         yield look("events", what=f"outcome {outcome}", outcome=outcome)
     for reason in ("dropped_by_rule", "source_off", "worker_died", "goal_quota", "unreadable_body"):

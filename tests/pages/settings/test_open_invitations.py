@@ -49,7 +49,8 @@ def test_invitation__taken_back__opens_nothing_until_the_person_is_invited_again
 
     change(owner, "members/change/", do="withdraw", username=username, role="editor")
 
-    assert last_entry() == (f"Took back the invitation of {username}", None, None)
+    ended = {"invitation": "open"}, {"invitation": "withdrawn"}
+    assert last_entry() == (f"Took back the invitation of {username}", *ended)
     assert open_names(owner) == []
     for link in (first, second):
         assert Client().post(link, PASSWORDS).status_code == 404

@@ -46,8 +46,8 @@ print("Notes of Shop" in member.get(address).content.decode(), stranger.get(addr
 def test_recipe__of_a_page__is_shown_to_members_and_in_the_catalogue(world: World, copy: Copy) -> None:
     owner_of(world.site)
     (copy.folder / "tests" / "pages").mkdir(parents=True)
-    for path in ("tests/__init__.py", "tests/world.py", "tests/pages/__init__.py", "tests/pages/catalogue.py"):
-        shutil.copy(settings.BASE_DIR / path, copy.folder / path)
+    for path in ("__init__.py", "world.py", "pages/__init__.py", "pages/catalogue.py", "pages/forms.py"):
+        shutil.copy(settings.BASE_DIR / "tests" / path, copy.folder / "tests" / path)
     (copy.folder / "api/pages/notes.py").write_text(VIEW)
     (copy.folder / "api/templates/pages/notes.html").write_text(TEMPLATE)
     copy.insert("api/pages/urls.py", " notes,", after="from api.pages import")

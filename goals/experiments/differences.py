@@ -5,7 +5,7 @@ data" (WSDM 2013). In plain words: visitors who bought much before buy much afte
 time before explains is chance, and CUPED takes it out. The covariate must be known before the first exposure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -92,16 +92,7 @@ def subtract(reference: Moments, variation: Moments) -> Differences:
     reduction = 1 - adjusted.variance / np.where(plain.variance > 0, plain.variance, np.inf)
     helps = reduction >= LEAST_REDUCTION
     chosen = _subtract(reference, variation, np.where(helps, theta, 0.0))
-    return Differences(
-        n=chosen.n,
-        variation=chosen.variation,
-        reference=chosen.reference,
-        variation_variance=chosen.variation_variance,
-        reference_variance=chosen.reference_variance,
-        shared=chosen.shared,
-        degrees=chosen.degrees,
-        reduction=np.where(helps, reduction, 0.0),
-    )
+    return replace(chosen, reduction=np.where(helps, reduction, 0.0))
 
 
 def t_quantile(degrees: Floats, level: float) -> Floats:

@@ -16,15 +16,14 @@ variations. No queries. Microseconds.
 """
 
 import math
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-Floats = npt.NDArray[np.float64]
+from goals.experiments.results import TUNED_FOR
 
-TUNED_FOR: Final = 5_000  # visitors at which the interval is tightest, as GrowthBook has it by default
+Floats = npt.NDArray[np.float64]
 
 
 def scale(n: npt.ArrayLike, *, alpha: float, tuned_for: float = TUNED_FOR) -> Floats:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 ALPHA: Final = 0.05
-TUNED_FOR: Final = 5_000
+TUNED_FOR: Final = 5_000  # visitors at which the interval is tightest, as GrowthBook has it by default
 FEWEST_EFFECTIVE: Final = 25  # converting visitors that each variation would have by its share
 PRIOR_DEVIATION: Final = 0.3  # of the relative difference before any visitor came, as GrowthBook proposes
 

@@ -59,7 +59,7 @@ def say_all(comparisons: Sequence[tuple[str, Comparison]], *, goal: str, outlook
     if not others or leading.claim == ResultClaim.RATIO_OFF:
         return sentence
     if leading.claim not in {ResultClaim.HIGHER, ResultClaim.LOWER}:
-        return sentence if len(comparisons) == 1 else _say_nothing_of(len(comparisons), leading, goal, outlook)
+        return _say_nothing_of(len(comparisons), leading, goal, outlook)
     counts = [
         (others.count(ResultClaim.HIGHER), "raises it less", "raise it less"),
         (others.count(ResultClaim.LOWER), "lowers it", "lower it"),

@@ -51,33 +51,24 @@ def _compare(
     p_values = np.where(enough, anytime.p_value(log_e), 1.0)
     adjusted = corrections.adjust(p_values)
     level = corrections.interval_level(adjusted, alpha=settings.alpha)
-    results = _list_estimates(reference, variation, differences, p_values)
+    estimates = _list_estimates(reference, variation, differences, p_values)
     anytime_readings = _read(differences, anytime.multiplier(scaled, level=level), adjusted)
     fixed_readings = _read(
         differences, t_quantile(differences.degrees, settings.alpha), t_p_value(differences.z, differences.degrees)
     )
     bayesian_readings = _believe(differences, settings)
-    return [
-        replace(
-            result,
-            claim=ResultClaim.RATIO_OFF if is_ratio_off else _claim(result, reading, alpha=settings.alpha),
-            anytime=reading,
-            fixed=fixed,
-            bayesian=bayesian if result.relative is not None else None,
-        )
-        if is_enough
-        else replace(
-            _without_estimate(result),
-            claim=ResultClaim.RATIO_OFF
-            if is_ratio_off
-            else ResultClaim.TOO_FEW
-            if result.reference
-            else ResultClaim.NO_BASELINE,
-        )
-        for result, reading, fixed, bayesian, is_enough in zip(
-            results, anytime_readings, fixed_readings, bayesian_readings, enough.tolist(), strict=True
-        )
-    ]
+    compared = []
+    for estimate, reading, fixed, bayesian, is_enough in zip(
+        estimates, anytime_readings, fixed_readings, bayesian_readings, enough.tolist(), strict=True
+    ):
+        claim = _claim(estimate, reading, is_enough=is_enough, alpha=settings.alpha)
+        result = replace(estimate, claim=ResultClaim.RATIO_OFF if is_ratio_off else claim)
+        if is_enough:
+            believed = bayesian if result.relative is not None else None
+            compared.append(replace(result, anytime=reading, fixed=fixed, bayesian=believed))
+        else:
+            compared.append(replace(result, absolute=None, relative=None, reduction=0.0, variance=0.0))
+    return compared
 
 
 def _list_estimates(
@@ -112,14 +103,12 @@ def _list_estimates(
     ]
 
 
-def _without_estimate(result: Comparison) -> Comparison:
-    return replace(result, absolute=None, relative=None, reduction=0.0, variance=0.0)
-
-
-def _claim(result: Comparison, reading: Estimate, *, alpha: float) -> ResultClaim:
-    if reading.p_value <= alpha:
+def _claim(result: Comparison, reading: Estimate, *, is_enough: bool, alpha: float) -> ResultClaim:
+    if is_enough and reading.p_value <= alpha:
         return ResultClaim.HIGHER if (result.absolute or 0.0) > 0 else ResultClaim.LOWER
-    return ResultClaim.OPEN if result.reference else ResultClaim.NO_BASELINE
+    if not result.reference:
+        return ResultClaim.NO_BASELINE
+    return ResultClaim.OPEN if is_enough else ResultClaim.TOO_FEW
 
 
 def _read(differences: Differences, errors: Floats, p_values: Floats) -> list[Estimate]:

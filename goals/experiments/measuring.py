@@ -108,13 +108,13 @@ def load_sums(site_id: int, settings: MeasureSettings) -> ExperimentSums:
 def _read_rows(rows: Sequence[tuple[Any, ...]], goals: Collection[int]) -> ExperimentSums:
     exposed: dict[int, dict[date, int]] = {}
     added: dict[tuple[Metric, int], dict[date, VariationSums]] = {}
-    days: dict[date, None] = {}
+    days: set[date] = set()
     left_out = 0
     for variation, day, goal, kind, currency, y, yy, x, xx, xy in rows:
         if variation is None:
             left_out = int(y)
             continue
-        days[day] = None
+        days.add(day)
         if goal is None:
             exposed.setdefault(variation, {})[day] = int(y)
         else:

@@ -13,6 +13,9 @@ MOST_EXPERIMENTS: Final = 1_000  # of a site that are not archived; exposures to
 MOST_VARIATIONS: Final = 100  # of an experiment
 
 
+Numbers = tuple[int, int]  # experiment, variation
+
+
 @dataclass(frozen=True, slots=True)
 class SaidVariation:
     """A variation as an event names it. Names are empty if the event has none."""
@@ -27,7 +30,7 @@ class SaidVariation:
     tag: str = ""
 
     @property
-    def numbers(self) -> "Numbers":
+    def numbers(self) -> Numbers:
         return self.experiment_id, self.variation_id
 
 
@@ -37,9 +40,6 @@ class _Named(NamedTuple):
     key: str
     at: datetime
     name: str
-
-
-Numbers = tuple[int, int]  # experiment, variation
 
 
 def note_variations(site_id: int, said: Collection[SaidVariation]) -> set[Numbers]:
@@ -55,7 +55,7 @@ def note_variations(site_id: int, said: Collection[SaidVariation]) -> set[Number
     experiments = _find_news(
         {each.experiment_id: each.experiment_key for each in said},
         [(each.experiment_id, each.at, each.experiment_name) for each in said],
-        {number: named for (number, variation), named in known.names.items() if variation is None},
+        known.experiments,
     )
     tags: dict[int, set[str]] = {}
     for each in said:
@@ -68,18 +68,19 @@ def note_variations(site_id: int, said: Collection[SaidVariation]) -> set[Number
     variations = _find_news(
         {each.numbers: each.variation_key for each in said},
         [(each.numbers, each.at, each.variation_name) for each in said],
-        {(number, variation): named for (number, variation), named in known.names.items() if variation is not None},
+        known.variations,
     )
     if variations:
         _save_variations(site_id, variations)
-    new = {numbers for numbers in wanted if numbers not in known.names}
-    return new - _load_known(site_id, new).names.keys() if new else set()
+    new = wanted - known.variations.keys()
+    return new - _load_known(site_id, new).variations.keys() if new else set()
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    names: Mapping[tuple[int, int | None], _Named]  # of experiments with None for the variation
-    tags: Mapping[int, Collection[str]]
+    experiments: Mapping[int, _Named]
+    variations: Mapping[Numbers, _Named]
+    tags: Mapping[int, Collection[str]]  # of experiments
 
 
 def _load_known(site_id: int, wanted: Iterable[Numbers]) -> _Known:
@@ -96,14 +97,15 @@ def _load_known(site_id: int, wanted: Iterable[Numbers]) -> _Known:
             """,
             {"site": site_id, "experiments": [pair[0] for pair in pairs], "variations": [pair[1] for pair in pairs]},
         )
-        names: dict[tuple[int, int | None], _Named] = {}
+        experiments: dict[int, _Named] = {}
+        variations: dict[Numbers, _Named] = {}
         tags: dict[int, Collection[str]] = {}
         for number, key, name, at, tagged, variation, variation_key, variation_name, variation_at in cursor.fetchall():
-            names[number, None] = _Named(key, at or LATEST, name)
+            experiments[number] = _Named(key, at or LATEST, name)
             tags[number] = tagged
             if variation is not None:
-                names[number, variation] = _Named(variation_key, variation_at or LATEST, variation_name)
-        return _Known(names, tags)
+                variations[number, variation] = _Named(variation_key, variation_at or LATEST, variation_name)
+        return _Known(experiments, variations, tags)
 
 
 def _find_news(

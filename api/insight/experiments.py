@@ -25,7 +25,10 @@ Role = ExperimentGoal.Role
 
 @dataclass(frozen=True, slots=True)
 class VariationResult:
-    """A metric of a variation, and its difference to the reference. The reference has none, nor has one unseen."""
+    """A metric of a variation, and its difference to the reference.
+
+    The reference has no difference, nor has a variation that no visitor saw.
+    """
 
     variation: Variation
     sums: VariationSums
@@ -50,7 +53,7 @@ class MetricResult:
 
     @property
     def decides(self) -> bool:
-        """True for the metric of which the sentence and the curve of the experiment are."""
+        """True for the metric that the sentence and the curve of the experiment are about."""
         return self.role == Role.PRIMARY and self.metric.kind == MetricKind.CONVERTED
 
 
@@ -116,6 +119,7 @@ def report_experiment(
     shares = _share_out(experiment, variations, sums)
     ratio = _check_ratio(shares, sums)
     state = state_of(experiment, now=now)
+    visitors = sum(sums.visitors.values())
     metrics = _compare_metrics(site, variations, goals, sums, is_ratio_off=ratio.is_off)
     deciding = next((each for each in metrics if each.decides), None)
     paces = (
@@ -130,12 +134,12 @@ def report_experiment(
         state=state,
         reference=variations[0] if variations else None,
         shares=shares,
-        visitors=sum(sums.visitors.values()),
+        visitors=visitors,
         left_out=sums.left_out,
         ratio=ratio,
-        ratio_began=_day_of(ratio, sums),
+        ratio_began=None if ratio.began is None else sums.days[ratio.began],
         metrics=[_with_sentences(metric, paces) for metric in metrics],
-        sentence=_summarise(deciding, paces, visitors=sum(sums.visitors.values())),
+        sentence=_summarise(deciding, paces, visitors=visitors),
         curve=_draw(deciding, sums, is_ratio_off=ratio.is_off) if deciding and with_curve else (),
     )
 
@@ -189,10 +193,6 @@ def _check_ratio(shares: Sequence[ShareOfVisitors], sums: ExperimentSums) -> Sam
         return SampleRatio(p_value=1.0, is_off=False)
     daily = [[sums.exposed.get(number, {}).get(day, 0) for number in expected] for day in sums.days]
     return check_sample_ratio(daily, shares=list(expected.values()))
-
-
-def _day_of(ratio: SampleRatio, sums: ExperimentSums) -> date | None:
-    return sums.days[ratio.began] if ratio.began is not None else None
 
 
 def _compare_metrics(
@@ -268,11 +268,11 @@ def _summarise(deciding: MetricResult | None, paces: Mapping[int, float], *, vis
     if not visitors:
         return "No visitor has seen it yet."
     if deciding is None:
-        return "Choose the goal that decides, and this page says what the variations do to it."
+        return "Choose the goal that decides. Then this sentence says what the variations do to it."
     compared = [(str(row.variation), row.comparison) for row in deciding.rows if row.comparison]
     if not compared:
         return "Visitors have seen one variation only, so there is nothing to compare yet."
-    slowest = min((paces.get(row.variation.number, 0.0) for row in deciding.rows if row.comparison), default=0.0)
+    slowest = min(paces.get(row.variation.number, 0.0) for row in deciding.rows if row.comparison)
     return say_all(compared, goal=deciding.goal_name, outlook=Outlook(visitors_a_day=slowest))
 
 
@@ -294,19 +294,15 @@ def _find_paces(variations: Sequence[Variation], sums: ExperimentSums, *, today:
 
 
 def _draw(deciding: MetricResult, sums: ExperimentSums, *, is_ratio_off: bool) -> list[DayOfCurve]:
-    """Return the comparisons of each day. All are one call, but no family: each day has the family of that day."""
+    """Return the comparisons of each day. The variations of a day are corrected together, days are not."""
     curves = sums.curve(deciding.metric)
-    reference, *others = (row.variation for row in deciding.rows)
-    seen = [each for each in others if each.number in curves]
-    if reference.number not in curves or not seen:
+    reference, *others = (row.variation.number for row in deciding.rows)
+    seen = [number for number in others if number in curves]
+    if reference not in curves or not seen:
         return []
-    return [
-        DayOfCurve(day, {each.number: found for each, found in zip(seen, found_of_day, strict=True)})
-        for place, day in enumerate(sums.days)
-        for found_of_day in [
-            compare(
-                [(curves[reference.number][place], curves[each.number][place]) for each in seen],
-                is_ratio_off=is_ratio_off,
-            )
-        ]
-    ]
+    days = []
+    for place, day in enumerate(sums.days):
+        pairs = [(curves[reference][place], curves[number][place]) for number in seen]
+        compared = compare(pairs, is_ratio_off=is_ratio_off)
+        days.append(DayOfCurve(day, dict(zip(seen, compared, strict=True))))
+    return days

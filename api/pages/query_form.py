@@ -12,6 +12,7 @@ from django.utils import timezone
 
 LARGEST_ID: Final = 2**63 - 1
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2200, 12, 31)
+AS_SENT: Final = "%Y-%m-%dT%H:%M"  # by <input type="datetime-local">
 
 
 class QueryForm(forms.Form):
@@ -69,7 +70,7 @@ class TimeField(forms.DateTimeField):
     Of a time that a clock shows twice it is the first.
     """
 
-    widget = forms.DateTimeInput({"type": "datetime-local"})
+    widget = forms.DateTimeInput({"type": "datetime-local"}, format=AS_SENT)
 
     def to_python(self, value: Any) -> datetime | None:
         zone = timezone.get_current_timezone()

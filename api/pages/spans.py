@@ -2,18 +2,17 @@
 
 from datetime import date, datetime
 
-from django import forms
 from django.utils import timezone
 
 from api.http.wording import time_in_words
-from api.pages.query_form import QueryForm, TimeField
+from api.pages.query_form import AS_SENT, QueryForm, TimeField
 
 
 class TimesQuery(QueryForm):
     """`since` and `until` are times in the zone of the page."""
 
-    since = TimeField(label="From", widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"))
-    until = TimeField(label="Until", widget=forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"))
+    since = TimeField(label="From")
+    until = TimeField(label="Until")
 
 
 def find_trouble(since: date | None, until: date | None, *, now: date, until_label: str = "To") -> str:
@@ -29,7 +28,7 @@ def find_trouble_of_times(form: QueryForm, *, now: datetime) -> str:
     """Return what is wrong with `since` and `until` of a form; otherwise an empty text."""
     for name, label in (("since", "From"), ("until", "Until")):
         if name in form.errors:
-            example = f"{timezone.localtime(now):%Y-%m-%dT%H:%M}"
+            example = f"{timezone.localtime(now):{AS_SENT}}"
             return f"{label} (“{form.raw(name)[:40]}”) is not a time. Write it as {example}."
     return find_trouble(form.values["since"], form.values["until"], now=now, until_label="Until")
 

@@ -16,7 +16,7 @@ from api.insight.experiment_changes import Decided, ExperimentChange, change_exp
 from api.models import Role, Site
 from api.pages.access import show, site_page
 from api.pages.experiments.results import find
-from api.pages.query_form import TimeField
+from api.pages.query_form import AS_SENT, TimeField
 from api.pages.undo import read_switch, say_switched
 from goals.experiments.editing import EDITABLE_FIELDS, ExperimentError, VariationFields
 from goals.experiments.models import (
@@ -144,7 +144,7 @@ def read_fields(experiment: Experiment, roles: Mapping[int, str]) -> dict[str, A
     """Return the values of a form about an experiment. Pure."""
     goals = {field: [goal for goal, its in roles.items() if its == role] for field, role in ROLES.items()}
     times = {
-        name: (at := getattr(experiment, name)) and timezone.localtime(at).strftime("%Y-%m-%dT%H:%M")
+        name: (at := getattr(experiment, name)) and timezone.localtime(at).strftime(AS_SENT)
         for name in ("started_at", "stopped_at")
     }
     fields = {name: getattr(experiment, name) for name in EDITABLE_FIELDS}

@@ -22,13 +22,12 @@ from goals.models import Goal
 from goals.reports.figures import load_member_ids
 
 KIND: Final = "annotation"  # of what Undo gives back
-AS_SENT: Final = "%Y-%m-%dT%H:%M"  # by <input type="datetime-local">
 
 
 class AnnotationForm(forms.Form):
     """A time in the zone of the page, a text, and whether the charts of all goals show it."""
 
-    at = TimeField(label="Time", widget=forms.DateTimeInput({"type": "datetime-local"}, format=AS_SENT))
+    at = TimeField(label="Time")
     text = forms.CharField(max_length=ANNOTATION_LENGTH)
     is_of_site = forms.BooleanField(label="In the charts of all goals", required=False)
 

@@ -35,8 +35,13 @@ class Exposed(NamedTuple):
 
 def list_experiments(site_id: int, *, is_archived: bool = False) -> list[Experiment]:
     """Return the experiments of a site with variations, goals and phases, the newest first. Four queries."""
-    rows = _rows_of(site_id).filter(archived_at__isnull=not is_archived)
-    return list(rows.prefetch_related("variations", "goals", "phases").order_by("-created_at", "-pk"))
+    rows = select_experiments(site_id, is_archived=is_archived)
+    return list(rows.prefetch_related("variations", "goals", "phases"))
+
+
+def select_experiments(site_id: int, *, is_archived: bool = False) -> QuerySet[Experiment]:
+    """Return a query for the experiments of a site, the newest first, of which a page reads a part."""
+    return _rows_of(site_id).filter(archived_at__isnull=not is_archived).order_by("-created_at", "-pk")
 
 
 def find_experiment(site_id: int, experiment_id: int) -> Experiment | None:

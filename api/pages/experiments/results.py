@@ -22,7 +22,7 @@ from goals.experiments.reading import (
     Exposed,
     count_exposed,
     find_experiment,
-    list_experiments,
+    select_experiments,
     state_of,
 )
 from goals.experiments.results import Comparison, Interval
@@ -82,7 +82,7 @@ def list_site_experiments(request: HttpRequest, site: Site) -> HttpResponseBase:
     """List the experiments of a site, the newest first. Their sentences load when they are seen."""
     query, now = ExperimentsQuery(request.GET).values, timezone.now()
     is_archived = bool(query["archived"])
-    page = Paginator(list_experiments(site.pk, is_archived=is_archived), PER_PAGE).get_page(query["page"] or 1)
+    page = Paginator(select_experiments(site.pk, is_archived=is_archived), PER_PAGE).get_page(query["page"] or 1)
     exposed = count_exposed(site.pk, [each.number for each in page])
     rows = [row_of(each, exposed.get(each.number), now=now) for each in page]
     return show(

@@ -26,6 +26,7 @@ from goals.experiments.reading import (
     state_of,
 )
 from goals.experiments.results import Comparison, Interval
+from goals.experiments.sentences import percent
 
 PER_PAGE: Final = 25
 
@@ -159,7 +160,7 @@ def say_interval(comparison: Comparison | None) -> str:
 
 def signed(share: float) -> str:
     """Return a part of 1 as a change in per cent: `+4.1 %`, `−0.3 %`, `0 %`. Pure."""
-    text = f"{abs(share) * 100:,.1f}".removesuffix(".0")
+    text = percent(abs(share))
     return f"{'' if text == '0' else '+' if share > 0 else '−'}{text} %"
 
 

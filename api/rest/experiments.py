@@ -19,7 +19,7 @@ from api.rest import idempotency
 from api.rest.access import caller_of, open_site
 from api.rest.reading import Query
 from api.rest.schema import answers
-from goals.experiments.editing import ExperimentError, VariationFields, find_number
+from goals.experiments.editing import EDITABLE_FIELDS, ExperimentError, VariationFields, find_number
 from goals.experiments.models import (
     DECISION_LENGTH,
     HYPOTHESIS_LENGTH,
@@ -244,10 +244,9 @@ def load_experiment(request: Request, sitecode: str, experiment_id: int) -> Expe
 
 def read_change(fields: Mapping[str, Any], *, known: Iterable[Variation] = ()) -> ExperimentChange:
     """Return the change that a validated body asks for, of an experiment with the known variations. Pure."""
-    plain = {"name", "hypothesis", "owner", "window_days", "started_at", "stopped_at"}
     variations, goals, decided = fields.get("variations"), fields.get("goals"), fields.get("decided")
     return ExperimentChange(
-        fields={name: value for name, value in fields.items() if name in plain},
+        fields={name: value for name, value in fields.items() if name in EDITABLE_FIELDS},
         variations=None if variations is None else [VariationFields(**each) for each in variations],
         reason=fields.get("reason", ""),
         goals=None if goals is None else {each["goal_id"]: ExperimentGoal.Role(each["role"]) for each in goals},

@@ -18,6 +18,7 @@ from api.pages.access import show, site_page
 from api.pages.experiments.results import find
 from api.pages.query_form import AS_SENT, TimeField
 from api.pages.undo import read_switch, say_switched
+from goals.experiments.catalogue import MOST_VARIATIONS
 from goals.experiments.editing import EDITABLE_FIELDS, ExperimentError, VariationFields
 from goals.experiments.models import (
     DECISION_LENGTH,
@@ -137,7 +138,9 @@ class DecisionForm(forms.Form):
         self.fields["variation"].choices = choices  # type: ignore[attr-defined]  # a choice field
 
 
-VariationForms = forms.formset_factory(VariationForm, extra=EMPTY_ROWS, max_num=100, absolute_max=100)
+VariationForms = forms.formset_factory(
+    VariationForm, extra=EMPTY_ROWS, max_num=MOST_VARIATIONS, absolute_max=MOST_VARIATIONS
+)
 
 
 def read_fields(experiment: Experiment, roles: Mapping[int, str]) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def note_visits(site_id: int, derived: Iterable[tuple[MessageResult, Derivation]
     new_exposures = record_exposures(site_id, exposures, find_exposure_links(exposures, visitors))
     without_room = note_variations(site_id, [exposure.said for exposure in exposures])
     for result, effects in said:
-        if effects.exposure and effects.exposure.said.numbers in without_room:
-            result.warnings.add("many_experiments")
         fact, exposure = effects.visit_fact, effects.exposure
+        if exposure is not None and exposure.said.numbers in without_room:
+            result.warnings.add("many_experiments")
         is_new = (fact is not None and fact.message_id in new_facts) or (
             exposure is not None and exposure.key in new_exposures
         )

@@ -142,19 +142,20 @@ def rekey_next(site_id: int, link: FirstVisitor, *, after: int, limit: int) -> t
     The number is None at their end. Call it inside a transaction that has locked the identity, so that no worker adds
     rows of it meanwhile. Three queries, which read `limit` conversions and as many exposures at most.
     """
-    column, of_id = ("anonymous_id", "anonymous_id = %(id)s AND anonymous_id <> ''")
-    if not link.is_device:
-        column, of_id = "user_id", "visitor_code = %(id)s AND is_user"
+    if link.is_device:
+        of_conversion, of_exposure = "anonymous_id = %(id)s", "anonymous_id = %(id)s AND anonymous_id <> ''"
+    else:
+        of_conversion, of_exposure = "user_id = %(id)s", "visitor_code = %(id)s AND is_user"
     with connection.cursor() as cursor:
         # The numbers of the two tables have one order here, so that one number says how far both are.
         cursor.execute(
             f"""
             SELECT id FROM (
                 (SELECT id FROM goals_conversion
-                  WHERE site_id = %(site)s AND {column} = %(id)s AND keyed_by >= 1 AND id > %(after)s
+                  WHERE site_id = %(site)s AND {of_conversion} AND keyed_by >= 1 AND id > %(after)s
                   ORDER BY id LIMIT %(limit)s)
                  UNION ALL
-                (SELECT id FROM goals_exposure WHERE site_id = %(site)s AND {of_id} AND id > %(after)s
+                (SELECT id FROM goals_exposure WHERE site_id = %(site)s AND {of_exposure} AND id > %(after)s
                   ORDER BY id LIMIT %(limit)s)
             ) AS either ORDER BY id LIMIT %(limit)s
             """,

@@ -167,7 +167,7 @@ def _order(experiment: Experiment, sums: ExperimentSums) -> list[Variation]:
 
 
 def _share_out(experiment: Experiment, variations: Sequence[Variation], sums: ExperimentSums) -> list[ShareOfVisitors]:
-    """Return the visitors of each variation. Those without a share have the rest alike. Pure.
+    """Return the visitors of each variation. Those without a share divide the rest equally. Pure.
 
     Nothing is expected of an experiment that exposures made until a person describes a share.
     """

@@ -49,7 +49,7 @@ class VariationToSet(serializers.Serializer[Any]):
         max_value=1,
         allow_null=True,
         default=None,
-        help_text="Of the exposed visitors. Those of null have the rest alike.",
+        help_text="Of the exposed visitors. Variations with null divide the rest equally.",
     )
     isReference = serializers.BooleanField(
         source="is_reference", default=False, help_text="The others are compared with it."

@@ -27,7 +27,7 @@ class ExperimentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class VariationFields:
-    """A variation as a person describes it. Without a share, those without one share the rest alike."""
+    """A variation as a person describes it. Variations without a share divide the rest equally."""
 
     key: str
     name: str = ""
@@ -130,7 +130,7 @@ def find_number(variations: Iterable[Variation], key: str) -> int:
 def _describe(
     experiment: Experiment, described: Mapping[int, VariationFields], known: Mapping[int, Variation]
 ) -> dict[int, Variation]:
-    """Return the variations to save by number: the described ones, and one that is the reference no more."""
+    """Return the variations to save by number: the described ones, and one that was the reference before."""
     changed = {
         number: Variation(
             site_id=experiment.site_id,
@@ -172,7 +172,7 @@ def _require_sound(
 
 
 def _shares_of(variations: Iterable[Variation]) -> dict[str, str]:
-    """Return the shares by number, without those of 0. Variations without a share have the rest alike. Pure."""
+    """Return the shares by number, without those of 0. Variations without a share divide the rest equally. Pure."""
     rows = sorted(variations, key=lambda each: each.number)
     given = [each.share for each in rows if each.share is not None]
     rest = (1 - sum(given, Decimal(0))) / max(len(rows) - len(given), 1)

@@ -91,7 +91,7 @@ class ExperimentForm(forms.Form):
 
 
 class VariationForm(forms.Form):
-    """A variation of an experiment, as a row. A row without a key is none."""
+    """A variation of an experiment, as a row. Rows without a key are left out."""
 
     key = forms.CharField(max_length=KEY_LENGTH, required=False)
     name = forms.CharField(max_length=NAME_LENGTH, required=False)

@@ -62,14 +62,13 @@ def create_experiment(
     return experiment
 
 
-def change_experiment(experiment: Experiment, *, fields: Iterable[str]) -> Experiment:
+def change_experiment(experiment: Experiment, *, fields: Iterable[str]) -> None:
     """Save the fields that a person edited. Raises ExperimentError if its times cannot be."""
     fields = set(fields)
     if not fields <= set(EDITABLE_FIELDS):
         raise ValueError(f"not editable: {sorted(fields - set(EDITABLE_FIELDS))}")
     _require_times(experiment)
     experiment.save(update_fields=[*fields, "updated_at"])
-    return experiment
 
 
 def _require_times(experiment: Experiment) -> None:
@@ -182,12 +181,12 @@ def _shares_of(variations: Iterable[Variation]) -> dict[str, str]:
 
 def _begin_phase(
     experiment: Experiment, shares: Mapping[str, str], *, reason: str, by: str, now: datetime
-) -> ExperimentPhase:
+) -> None:
     if not reason.strip():
         raise ExperimentError(
             "The experiment runs. Other shares begin a new phase, in which only new visitors count. Say why."
         )
-    return ExperimentPhase.objects.create(
+    ExperimentPhase.objects.create(
         site_id=experiment.site_id,
         experiment=experiment,
         started_at=now,
@@ -217,7 +216,7 @@ def set_goals(experiment: Experiment, goals: Mapping[int, Role]) -> None:
 
 def decide(
     experiment: Experiment, decision: Experiment.Decision, *, reason: str, variation: int | None = None, now: datetime
-) -> Experiment:
+) -> None:
     """Save what people decided. Raises ExperimentError without a reason, or for an unknown variation to ship."""
     if decision != Experiment.Decision.NONE and not reason.strip():
         raise ExperimentError("Say why: whoever reads the decision later needs the reason.")
@@ -228,11 +227,9 @@ def decide(
     experiment.decided_for = variation if decision == Experiment.Decision.SHIP else None
     experiment.decided_at = now if decision != Experiment.Decision.NONE else None
     experiment.save(update_fields=["decision", "decision_reason", "decided_for", "decided_at", "updated_at"])
-    return experiment
 
 
-def set_archived(experiment: Experiment, *, at: datetime | None) -> Experiment:
+def set_archived(experiment: Experiment, *, at: datetime | None) -> None:
     """Archive an experiment, or restore it. Its exposures are still recorded."""
     experiment.archived_at = at
     experiment.save(update_fields=["archived_at", "updated_at"])
-    return experiment

@@ -179,9 +179,7 @@ def _shares_of(variations: Iterable[Variation]) -> dict[str, str]:
     return {number: f"{share.normalize():f}" for number, share in shares.items() if share}
 
 
-def _begin_phase(
-    experiment: Experiment, shares: Mapping[str, str], *, reason: str, by: str, now: datetime
-) -> None:
+def _begin_phase(experiment: Experiment, shares: Mapping[str, str], *, reason: str, by: str, now: datetime) -> None:
     if not reason.strip():
         raise ExperimentError(
             "The experiment runs. Other shares begin a new phase, in which only new visitors count. Say why."

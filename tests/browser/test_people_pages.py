@@ -23,6 +23,8 @@ def test_person__in_a_browser__is_found_explained_and_erased(shop: Shop, browser
     with at_desk(browser, shop, role="owner") as desk:
         page = desk.page
         desk.open("people/")
+        # The filters are below the search, not over the page.
+        expect(page.locator("details", has_text="Filters")).to_have_css("position", "static")
         page.get_by_label("E-mail, name, username, or start of an ID").fill("anon-1")
         page.get_by_role("button", name="Find").click()
         expect(page.get_by_role("heading", name="ada-king", exact=True)).to_be_visible()

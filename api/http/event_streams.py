@@ -90,6 +90,13 @@ class Streams(Generic[Version]):
     is_ended: bool = False
     task: "asyncio.Task[None] | None" = None
 
+    def is_full(self, most: int, *most_of: tuple[Hashable, int]) -> bool:
+        """Return True if no stream may be opened: of this process, or with one of these shares.
+
+        Otherwise open it before the next `await`, so that there are never more.
+        """
+        return self.count >= most or any(self.by_share[share] >= limit for share, limit in most_of)
+
     def open(self, site_id: int, shares: Collection[Hashable], version: Version) -> Stream[Version]:
         """Return a new stream, which `run` must close. After `end` it is gone already, because a stop waits for it."""
         stream = Stream(site_id, shares, version, asyncio.get_running_loop().create_future(), is_gone=self.is_ended)

@@ -57,7 +57,7 @@ class WatchResponse(LoopResponse):
         except DatabaseDownError:
             raise database_unavailable() from None
         shares = {("site", site_id): MOST_OF_SITE, ("person", user_id): MOST_OF_PERSON}
-        if streams().count >= MOST_STREAMS or any(streams().by_share[each] >= most for each, most in shares.items()):
+        if streams().is_full(MOST_STREAMS, *shares.items()):
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -65,7 +65,6 @@ class WatchResponse(LoopResponse):
                 "changes by itself instead.",
                 (("Retry-After", "60"),),
             )
-        # Opened in the turn of the check, so that there are never more.
         stream = streams().open(site_id, tuple(shares), mark)
         silence = QUIET_SECONDS * random.uniform(0.7, 1)  # noqa: S311 - Django may be asked after each piece
         protocol = Protocol(lambda _: CHANGED, QUIET, silence, AccessOf(scope, self.watched).is_kept)
@@ -97,7 +96,7 @@ class AccessOf:
 @once
 def streams() -> Streams[Mark]:
     """Return the streams of pages of this process."""
-    return Streams(read_marks, TURN_SECONDS, GAP_SECONDS, AGAIN_SECONDS)
+    return Streams(read_marks, TURN_SECONDS, gap_seconds=GAP_SECONDS, again_after=AGAIN_SECONDS)
 
 
 @site_page()

@@ -70,14 +70,13 @@ async def open_stream(request: Request) -> StreamResponse:
         raise Refusal(
             HTTPStatus.NOT_FOUND, "not_found", "Real-time updates of this site are off. An owner can switch them on."
         )
-    if is_full(request.address):
+    if streams().is_full(MOST_STREAMS, (request.address, MOST_OF_ADDRESS)):
         raise Refusal(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "unavailable",
             "Too many streams are open, here or from your address. Ask for the configuration every hour instead.",
             (("Retry-After", "60"),),
         )
-    # Opened in the turn of the check, so that there are never more.
     stream = streams().open(site.id, (request.address,), version)
     return StreamResponse(
         HTTPStatus.OK,
@@ -88,11 +87,6 @@ async def open_stream(request: Request) -> StreamResponse:
         sitecode=site.sitecode,
         protocol=query.get("protocol", ""),
     )
-
-
-def is_full(address: str) -> bool:
-    """Return True if a client at this address may not open another stream."""
-    return streams().count >= MOST_STREAMS or streams().by_share[address] >= MOST_OF_ADDRESS
 
 
 async def run(opened: StreamResponse, head: Response, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ def test_invitations__open__say_who_with_which_role_by_whom_and_until_when(owner
     assert list_open(site, now=zoe.ends_at) == []
 
 
-def test_invitations__with_two_members_who_differ_in_case_only__are_listed(owner: Client, site: Site) -> None:
+def test_invitation__of_members_who_differ_in_case_only__is_not_listed(owner: Client, site: Site) -> None:
     link_for(owner, "ada")
     for username in ("ada", "ADA"):
         Membership.objects.create(user=User.objects.create_user(username), site=site, role="viewer")

@@ -7,8 +7,9 @@ from io import StringIO
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from api.models import AuditEntry, Message, Source
+from api.models import AuditEntry, Message, Source, SourceCount
 from tests.pages.catalogue import Place
 from tests.support.pages import Enter, address, text_of
 from tests.support.traces import names_nobody
@@ -91,6 +92,20 @@ def test_sources__with_their_counts__have_no_key(world: World, source: Source, v
     assert [row["name"] for row in rows if row["source"] == str(source.pk)] == ["Shop server"]
     assert {row["enabled"] for row in rows} == {"yes"}
     assert source.write_keys.get().key not in str(rows)
+
+
+def test_sources__in_the_file__have_the_24_hours_of_the_page(world: World, source: Source, viewer: Client) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for back, received in ((23, 5), (24, 7)):
+        at = hour - timedelta(hours=back)
+        counts = {"received": received, "duplicates": 0, "rejected": 0}
+        SourceCount.objects.create(site=world.site, source=source, hour=at, last_received_at=at, **counts)
+
+    rows = {row["source"]: row for row in read(viewer, "settings/sources/export/")}
+    page = {row.source.pk: row for row in viewer.get(address("settings/sources/")).context["rows"]}
+
+    assert rows[str(source.pk)]["received, 24 h"] == "5" == str(page[source.pk].day.received)
+    assert rows[str(source.pk)]["received, all"] == "12"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """Exports of the audit log and of the sources, as CSV."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Final
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from api.ingest.source_counts import SourceCounts, load_source_counts
+from api.ingest.source_counts import SourceCounts, begin_of_last_day, load_source_counts
 from api.models import AuditEntry, Role, Site, Source
 from api.models.audit import write_audit
 from api.pages.access import site_page
@@ -44,11 +43,10 @@ def export_audit_entries(request: HttpRequest, site: Site) -> HttpResponseBase:
 @site_page()
 def export_sources(_: HttpRequest, site: Site) -> HttpResponseBase:
     """Send the sources with their counts, and without their keys."""
-    now = timezone.now()
     sources = list(site.sources.order_by("pk"))
     ids = [source.pk for source in sources]
     ever = load_source_counts(site.pk, ids)
-    day = load_source_counts(site.pk, ids, since=now - timedelta(hours=24))
+    day = load_source_counts(site.pk, ids, since=begin_of_last_day(timezone.now()))
     nothing = SourceCounts()
     rows = [_make_source_cells(source, day.get(source.pk, nothing), ever.get(source.pk, nothing)) for source in sources]
     return send_csv(f"sources-{site.sitecode}", OF_SOURCE, [rows])

@@ -33,7 +33,7 @@ OF_SOURCE: Final = (
 def export_audit_entries(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Send the entries that pass the filters, newest first. The export is an entry, too."""
     query = AuditQuery(request.GET)
-    write_audit(request.user, site, "Exported the audit log", None, {"filtered": bool(request.GET)})
+    write_audit(request.user, site, "Exported the audit log", None, {"filtered": bool(query.lookups)})
     pages = _list_pages(find_entries(site, query))
     return send_csv(
         f"audit-log-{site.sitecode}", OF_ENTRY, ([_make_entry_cells(entry) for entry in page] for page in pages)

@@ -1,18 +1,17 @@
 """Export of the goal list as CSV for spreadsheets: Excel, Numbers, LibreOffice, Google Sheets."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
-from api.http.wording import stamp_of
 from api.insight.rates import find_base
 from api.models import Site
 from api.pages.access import site_page
-from api.pages.csv_cells import BYTE_ORDER_MARK, Line, as_text, write_money, write_rate
+from api.pages.csv_cells import as_text, write_at, write_money, write_rate
+from api.pages.csv_file import send_csv
 from api.pages.goals.goal_list import find_currencies, order_in, query_of_list, read_ids
 from api.pages.goals.list_query import GoalListQuery
 from api.pages.ranges import Range, recall_range
@@ -46,17 +45,12 @@ def export_goals(request: HttpRequest, site: Site) -> HttpResponseBase:
     selected = set(read_ids(request.POST.getlist("goal")))
     if selected and request.POST.get("scope") != "all":
         ids = [id_ for id_ in ids if id_ in selected]
-    lines = write_csv(site, ids, sorted(load_currencies([site.pk])), span, now=now)
-    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="goals-{site.sitecode}.csv"'
-    return response
+    currencies = sorted(load_currencies([site.pk]))
+    pages = list_pages(site, ids, currencies, span, now=now)
+    return send_csv(f"goals-{site.sitecode}", list_heads(site, currencies, span), pages)
 
 
-def write_csv(
-    site: Site, ids: Sequence[int], currencies: Sequence[str], span: Range, *, now: datetime
-) -> Iterator[str]:
-    """Yield the lines of these goals, some hundred at a time. Ten queries for each 500 goals, and two."""
-    writer = csv.writer(Line())
+def list_heads(site: Site, currencies: Sequence[str], span: Range) -> list[str]:
     figures = [f"{figure}, {span}" for figure in ("conversions", "converting visits") for span in SPANS]
     days = f"{span.first} to {span.last}"
     of_range = [f"conversions, {days}", f"converting visitors, {days}"]
@@ -64,7 +58,7 @@ def write_csv(
     money = [f"revenue {currency}" for currency in currencies]
     money_of_range = [f"revenue {currency}, {days}" for currency in currencies]
     figures += ["converting visitors", "cancelled conversions"]
-    heads = [
+    return [
         "id",
         "name",
         "display name",
@@ -78,7 +72,12 @@ def write_csv(
         *money_of_range,
         *of_rate,
     ]
-    yield BYTE_ORDER_MARK + writer.writerow(heads)
+
+
+def list_pages(
+    site: Site, ids: Sequence[int], currencies: Sequence[str], span: Range, *, now: datetime
+) -> Iterator[list[list[Any]]]:
+    """Yield the rows of these goals, some hundred at a time. Ten queries for each 500 goals."""
     for start in range(0, len(ids), CHUNK):
         goals = live_goals(site.pk).in_bulk(ids[start : start + CHUNK])
         chunk = [goals[id_] for id_ in ids[start : start + CHUNK] if id_ in goals]
@@ -88,17 +87,13 @@ def write_csv(
         visitors = load_visitors(site.pk, chunk, ranges, begin=begin, end=end, most_read=MOST_READ)
         # After the visitors: a conversion that is committed in between must not make a rate of more than 100 %.
         base = load_base(site, span)
-        yield "".join(
-            writer.writerow(
-                [
-                    *make_cells(
-                        goal, headlines[goal.pk], ranges[goal.pk], currencies, visitors=visitors.get(goal.pk, "")
-                    ),
-                    *write_rate(base.rate(visitors.get(goal.pk)))[1:],
-                ]
-            )
+        yield [
+            [
+                *make_cells(goal, headlines[goal.pk], ranges[goal.pk], currencies, visitors=visitors.get(goal.pk, "")),
+                *write_rate(base.rate(visitors.get(goal.pk)))[1:],
+            ]
             for goal in chunk
-        )
+        ]
 
 
 def make_cells(
@@ -122,7 +117,7 @@ def make_cells(
         headline.ever.visitors,
         headline.ever.cancellations,
         *write_money(revenue, currencies),
-        stamp_of(last) if last else "",
+        write_at(last),
         figures.conversions,
         visitors,
         *write_money(figures.revenue, currencies),

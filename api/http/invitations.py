@@ -93,25 +93,30 @@ def list_open(site: Site, *, now: datetime) -> list[OpenInvitation]:
     owners |= set(User.objects.filter(is_superuser=True, is_active=True).values_list("pk", flat=True))
     found: dict[str, OpenInvitation] = {}
     recent = AuditEntry.objects.filter(at__gt=now - timedelta(days=DAYS))
-    told = Q(what=ACCEPTED)
+    of_invitations = Q(what=ACCEPTED)
     for beginning in (INVITED, WITHDREW, removed("")):
-        told |= Q(what__startswith=beginning)
-    entries = [*recent.filter(told, site=site), *recent.filter(site=None, what__startswith=DELETED)]
+        of_invitations |= Q(what__startswith=beginning)
+    entries = [*recent.filter(of_invitations, site=site), *recent.filter(site=None, what__startswith=DELETED)]
     for entry in sorted(entries, key=lambda each: each.pk):
-        if entry.what.startswith(INVITED) and (entry.user_id is None or entry.user_id in owners):
+        if not entry.what.startswith(INVITED):
+            found.pop(_ended_username(entry).casefold(), None)
+        elif entry.user_id is None or entry.user_id in owners:
             username = entry.what.removeprefix(INVITED)
             role = Role((entry.after or {})["role"])
             found[username.casefold()] = OpenInvitation(username, role, entry.who, entry.at)
-        elif entry.what == ACCEPTED:
-            found.pop(entry.who.casefold(), None)
-        elif entry.what.startswith(DELETED):
-            found.pop(entry.what.partition("“")[2].removesuffix("”").casefold(), None)
-        else:
-            found.pop(entry.what.removeprefix(WITHDREW).removeprefix(removed("")).casefold(), None)
     members = site.memberships.annotate(name=Lower("user__username")).filter(name__in=list(found))
     for name in members.values_list("name", flat=True):
         found.pop(name, None)  # two members may differ in case only
     return sorted(found.values(), key=lambda each: each.username.casefold())
+
+
+def _ended_username(entry: AuditEntry) -> str:
+    """Return the user whose invitation ends with an entry of the audit log: by acceptance, withdrawal or removal."""
+    if entry.what == ACCEPTED:
+        return entry.who
+    if entry.what.startswith(DELETED):
+        return entry.what.partition("“")[2].removesuffix("”")
+    return entry.what.removeprefix(WITHDREW).removeprefix(removed(""))
 
 
 def withdraw(site: Site, username: str, *, by: "User | AnonymousUser | str") -> None:

@@ -54,20 +54,20 @@ def list_members(request: HttpRequest, site: Site) -> HttpResponseBase:
 @require_POST
 def change_members(request: HttpRequest, site: Site) -> HttpResponseBase:
     """Invite a person, change a role, or remove a member. One owner always stays."""
-    role = request.POST.get("role", "")
-    if request.POST.get("do") == "invite" and role in Role.values:
-        return invite(request, site, request.POST.get("username", ""), Role(role))
+    asked = {name: request.POST.get(name, "") for name in ("do", "role", "username", "member")}
+    role = asked["role"]
+    if asked["do"] == "invite" and role in Role.values:
+        return invite(request, site, asked["username"], Role(role))
     with transaction.atomic():
         Site.objects.select_for_update().get(pk=site.pk)  # two owners must not remove each other
-        problem = ""
-        if request.POST.get("do") == "withdraw":
-            return withdraw(request, site, request.POST.get("username", ""))
-        if request.POST.get("do") != "remove" and role not in Role.values:
+        if asked["do"] == "remove":
+            return remove(request, site, asked["member"])
+        if asked["do"] == "withdraw":
+            problem = withdraw(request, site, asked["username"])
+        elif role not in Role.values:
             problem = "Choose a role."
-        elif request.POST.get("do") == "remove":
-            return remove(request, site, request.POST.get("member", ""))
         else:
-            problem = change_role(request, site, request.POST.get("member", ""), role)
+            problem = change_role(request, site, asked["member"], role)
     if problem:
         messages.error(request, problem)
     return redirect("pages:settings-members", site.sitecode)
@@ -132,14 +132,13 @@ def send(letter: tuple[str, str], address: str) -> tuple[bool, str]:
     return True, ""
 
 
-def withdraw(request: HttpRequest, site: Site, username: str) -> HttpResponseBase:
-    """Take an open invitation back."""
+def withdraw(request: HttpRequest, site: Site, username: str) -> str:
+    """Take an open invitation back, and return the problem if there is one."""
     if username not in {invitation.username for invitation in invitations.list_open(site, now=timezone.now())}:
-        messages.error(request, "This invitation was accepted, or it has ended.")
-    else:
-        invitations.withdraw(site, username, by=request.user)
-        messages.success(request, f"Invitation of {username} taken back. Its link does not work any more.")
-    return redirect("pages:settings-members", site.sitecode)
+        return "This invitation was accepted, or it has ended."
+    invitations.withdraw(site, username, by=request.user)
+    messages.success(request, f"Invitation of {username} taken back. Its link does not work any more.")
+    return ""
 
 
 def find_member(site: Site, number: str) -> Membership | None:

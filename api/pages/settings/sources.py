@@ -13,7 +13,6 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -25,7 +24,7 @@ from api.insight.key_usage import describe_events, describe_use
 from api.models import DuplicateSources, Role, Site, Source, WriteKey
 from api.models.audit import audit_values, write_audit
 from api.models.budgets import MAX_BUDGET, MIB, BudgetSpan
-from api.pages.access import get_in_site, show, site_page
+from api.pages.access import get_in_site, page_of, show, site_page
 from api.pages.confirm import ask, is_confirmed
 from api.pages.undo import CannotUndoError, say_with_kept
 
@@ -81,7 +80,7 @@ def list_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
         .select_related("one", "other")
         .order_by("-last_seen_at")[:10],
         kinds=KINDS,
-        csv=reverse("pages:settings-sources-export", args=[site.sitecode]),
+        csv=page_of(site, "settings-sources-export"),
     )
 
 
@@ -142,24 +141,23 @@ def change_sources(request: HttpRequest, site: Site) -> HttpResponseBase:
     do = request.POST.get("do", "")
     if do == "create":
         with transaction.atomic():
-            created = create(request, site)
-        return redirect(created or reverse("pages:settings-sources", args=[site.sitecode]))
+            return redirect(create(request, site))
     source = get_in_site(Source, site, request.POST.get("source", ""))
     if do in QUESTIONS and not is_confirmed(request):
-        return QUESTIONS[do](request, source) or redirect(page_of(source))
+        return QUESTIONS[do](request, source) or redirect(address_of(source))
     with transaction.atomic():
         answer = CHANGES[do](request, source) if do in CHANGES else ""
     if answer:
         messages.success(request, answer)
-    return redirect(page_of(source))
+    return redirect(address_of(source))
 
 
-def page_of(source: Source) -> str:
-    return reverse("pages:settings-source", args=[source.site.sitecode, source.pk])
+def address_of(source: Source) -> str:
+    return page_of(source.site, "settings-source", source.pk)
 
 
 def create(request: HttpRequest, site: Site) -> str:
-    """Create a source and return the address of its page, empty after an error message."""
+    """Create a source and return the address of its page; that of the list after an error message."""
     kind = request.POST.get("kind", "")
     try:
         with transaction.atomic():
@@ -168,10 +166,10 @@ def create(request: HttpRequest, site: Site) -> str:
             source = create_source(site, name=request.POST.get("name", "").strip(), kind=kind)
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
-        return ""
+        return page_of(site, "settings-sources")
     write_audit(request.user, site, f"Created the source {source.pk}", None, {"name": source.name, "kind": source.kind})
     messages.success(request, f"Source “{source.name}” created. Send events with the write key below.")
-    return page_of(source)
+    return address_of(source)
 
 
 def save(request: HttpRequest, source: Source) -> str:
@@ -253,7 +251,7 @@ def undo_change(request: HttpRequest, site: Site, values: dict[str, Any]) -> Htt
         change_source(source, fields=before, now=timezone.now())
         write_audit(request.user, site, f"Changed the source {source.pk}", after, before)
     messages.success(request, f"{describe_change(source, before)} {TAKES_EFFECT}")
-    return redirect(page_of(source))
+    return redirect(address_of(source))
 
 
 def read_hours(request: HttpRequest) -> int | None:
@@ -287,7 +285,7 @@ def ask_rotate(request: HttpRequest, source: Source) -> HttpResponseBase | None:
         ],
         warning="Give the new key to the senders in time. Events with an ended key are rejected and lost.",
         action="Rotate key",
-        back=page_of(source),
+        back=address_of(source),
     )
 
 
@@ -308,7 +306,7 @@ def ask_revoke(request: HttpRequest, source: Source) -> HttpResponseBase | None:
         ],
         warning="Events with this key are rejected within 5 seconds, and lost. This can't be undone.",
         action="Revoke key",
-        back=page_of(source),
+        back=address_of(source),
     )
 
 

@@ -29,7 +29,11 @@ EXAMPLE: Final = "Clicked on Checkout"
 BY_CONVERSIONS: Final = GoalOrder("conversions", is_descending=True)
 MOST_BASE_GOALS: Final = 100  # to choose from
 LISTS: Final = (
-    *("public_traits", "entered_event_names", "exited_event_names", "link_event_names", "trait_event_names"),
+    "public_traits",
+    "entered_event_names",
+    "exited_event_names",
+    "link_event_names",
+    "trait_event_names",
     "exposure_event_names",
 )
 PARTS: Final = (

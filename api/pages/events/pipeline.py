@@ -64,9 +64,8 @@ ENDS: Final = (
         tone="good",
         is_better_if_more=True,
     ),
-    StageKind(
-        code="profile", label=OUTCOME_LABELS["profile"], kinds=("profile",)
-    ),  # of several effects, each with its own list
+    # Without a list of events: each of its effects has its own.
+    StageKind(code="profile", label=OUTCOME_LABELS["profile"], kinds=("profile",)),
     StageKind(
         code="nothing", label=OUTCOME_LABELS["nothing"], kinds=("nothing",), outcome="nothing", others=("ignored",)
     ),

@@ -1,7 +1,8 @@
-"""Streams that tell open pages that their site has changed, so that they need not ask every second.
+"""Streams that tell open pages that their site has changed, so that they need not ask at intervals.
 
-An event says only "ask again". The page then sends the request that it would otherwise send every second, and gets what
-its person may see. Django answers who may open a stream, as it answers every page, and is asked again while it is open.
+An event says only "ask again". The page then sends the request that it would otherwise send at intervals, and gets
+what its person may see. Django answers who may open a stream, as it answers every page, and is asked again while it is
+open.
 """
 
 import asyncio

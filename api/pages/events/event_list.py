@@ -110,7 +110,7 @@ def list_events(request: HttpRequest, site: Site) -> HttpResponseBase:
 
 @site_page()
 def list_new_events(request: HttpRequest, site: Site) -> HttpResponseBase:
-    """Answer an open page, which asks every second: `?after=<id>&open=<id>,<id>` and the list's filters.
+    """Answer an open page, which asks when live.js says so: `?after=<id>&open=<id>,<id>` and the list's filters.
 
     `{"after": …, "html": "<tr>…"}` holds the rows above `after` that match, 100 at most, the current rows of `open`,
     and the `after` of the next request. Some rows come more than once: see `settled_id`.

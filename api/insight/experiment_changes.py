@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from api.models import Site
-from api.models.audit import audit_values, write_audit
+from api.models.audit import audit_values, who_of, write_audit
 from goals.experiments import editing
 from goals.experiments.editing import ExperimentError, VariationFields
 from goals.experiments.models import Experiment, ExperimentGoal
@@ -57,7 +57,7 @@ def create_experiment(
     experiment = Experiment(site=site, key=key, origin=origin, **(change.fields or {}))
     with transaction.atomic():
         editing.create_experiment(
-            experiment, variations=change.variations or (), goals=change.goals or {}, by=_name_of(by), now=now
+            experiment, variations=change.variations or (), goals=change.goals or {}, by=who_of(by), now=now
         )
         created = _reload(experiment)
         write_audit(by, site, f"Created the experiment {created.pk}", None, read_values(created))
@@ -79,7 +79,7 @@ def change_experiment(
                 setattr(experiment, name, value)
             editing.change_experiment(experiment, fields=change.fields)
         if change.variations is not None:
-            editing.set_variations(experiment, change.variations, reason=change.reason, by=_name_of(by), now=now)
+            editing.set_variations(experiment, change.variations, reason=change.reason, by=who_of(by), now=now)
         if change.goals is not None:
             editing.set_goals(experiment, change.goals)
         if change.decided is not None:
@@ -130,7 +130,3 @@ def _reload(experiment: Experiment) -> Experiment:
     if found is None:
         raise Experiment.DoesNotExist
     return found
-
-
-def _name_of(by: "User | AnonymousUser | str") -> str:
-    return (by if isinstance(by, str) else by.get_username())[:150]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from api.models import Site
+from api.models.site_days import day_of
 from goals.experiments.measuring import ExperimentSums, MeasureSettings, Metric, MetricKind, load_sums
 from goals.experiments.models import Experiment, ExperimentGoal, Variation
 from goals.experiments.reading import ExperimentState, find_period, find_reference, state_of
@@ -122,11 +123,7 @@ def report_experiment(
     visitors = sum(sums.visitors.values())
     metrics = _compare_metrics(site, variations, goals, sums, is_ratio_off=ratio.is_off)
     deciding = next((each for each in metrics if each.decides), None)
-    paces = (
-        _find_paces(variations, sums, today=now.astimezone(site.zone).date())
-        if state == ExperimentState.RUNNING
-        else {}
-    )
+    paces = _find_paces(variations, sums, today=day_of(site, now)) if state == ExperimentState.RUNNING else {}
     return ExperimentReport(
         experiment=experiment,
         since=since,

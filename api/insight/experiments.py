@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from api.models import Site
-from api.models.site_days import day_of
+from api.models.site_days import day_of, zone_of
 from goals.experiments.measuring import ExperimentSums, MeasureSettings, Metric, MetricKind, load_sums
 from goals.experiments.models import Experiment, ExperimentGoal, Variation
 from goals.experiments.reading import ExperimentState, find_period, find_reference, state_of
@@ -18,6 +18,7 @@ from goals.experiments.statistics import compare
 from goals.experiments.sums import VariationSums
 from goals.models import Goal
 from goals.shown_names import show_goal_name
+from zones import name_of
 
 RECENT_DAYS: Final = 7  # the new visitors of this time tell how fast more will come
 NO_VISITORS: Final = VariationSums(0)
@@ -113,7 +114,7 @@ def report_experiment(
             since=since,
             until=until,
             window=timedelta(days=experiment.window_days),
-            zone=site.time_zone,
+            zone=name_of(zone_of(site)),
         ),
     )
     variations = _order(experiment, sums)

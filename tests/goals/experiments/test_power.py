@@ -45,8 +45,8 @@ def test_visitors_needed__among_many_comparisons__are_more() -> None:
 
 
 def test_result__at_the_change_of_even_chance__is_at_the_edge_of_a_claim() -> None:
-    for more, claim in ((1.02, ResultClaim.HIGHER), (0.98, ResultClaim.OPEN)):
+    for more, claim in ((1.05, ResultClaim.HIGHER), (1.01, ResultClaim.OPEN)):
         result = compare([(sum_rate(20_000, 2_000), sum_rate(20_000, 2_000))])[0]
         change = change_seen(40_000, unit_variance=result.unit_variance, settings=DEFAULT_SETTINGS, power=0.5)
-        variation = sum_rate(20_000, 2_000 + round(20_000 * change * (more + 0.03)))
+        variation = sum_rate(20_000, 2_000 + round(20_000 * change * more))
         assert compare([(sum_rate(20_000, 2_000), variation)])[0].claim == claim

@@ -6,7 +6,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 DEFAULT: Final = "UTC"
-WHOLE_MINUTES: Final = datetime(1973, 1, 1, tzinfo=UTC)  # Liberia was last, in 1972
+WHOLE_MINUTES: Final = datetime(1973, 1, 1, tzinfo=UTC)  # the last offset with seconds was Liberia's, until 1972
 # The other names in the database of zones are abbreviations, offsets and old spellings.
 REGIONS: Final = (
     *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"),

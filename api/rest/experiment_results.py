@@ -81,7 +81,7 @@ class ResultShape(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=[state.value for state in ExperimentState])
     since = serializers.DateTimeField(allow_null=True, help_text="First exposures count from here on; null for all.")
     until = serializers.DateTimeField(allow_null=True)
-    windowDays = serializers.IntegerField(help_text="Conversions count for so long after the first exposure.")
+    windowDays = serializers.IntegerField(help_text="Days after the first exposure in which conversions count.")
     daysBefore = serializers.IntegerField(help_text="The days of `x`.")
     reference = serializers.IntegerField(allow_null=True, help_text="The number of the variation to compare with.")
     leftOut = serializers.IntegerField(help_text="Visitors who saw several variations.")

@@ -9,7 +9,7 @@ from django.db import connection
 
 from times import LATEST
 
-MOST_EXPERIMENTS: Final = 1_000  # of a site that are not archived; exposures to further ones are kept without
+MOST_EXPERIMENTS: Final = 1_000  # of a site that are not archived; further ones have exposures only
 MOST_VARIATIONS: Final = 100  # of an experiment
 
 

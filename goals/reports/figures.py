@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 from goals.models import Goal
 
 MOST_BEFORE: Final = 2_000  # conversions before the newest ones that a query reads to see where visits begin
+NO_END: Final = datetime.max.replace(tzinfo=UTC)  # of a period that runs
 
 Revenue = Mapping[str, Decimal]  # by currency, sorted
 

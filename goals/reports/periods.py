@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
 from goals.models import Goal
-from goals.reports.figures import GoalFigures, load_member_ids, parse_revenue
+from goals.reports.figures import NO_END, GoalFigures, load_member_ids, parse_revenue
 from goals.sql import read_query
 from goals.visits import VISIT_GAP
 
 PERIOD_SUMS: Final = read_query("reports/period_sums")
 PERIOD_VISITORS: Final = read_query("reports/period_visitors")
-NO_END: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class PeriodRow(NamedTuple):

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
-from goals.reports.figures import Revenue, parse_revenue
+from goals.reports.figures import NO_END, Revenue, parse_revenue
 from goals.reports.series import SeriesPoint, SeriesStep, list_step_starts
 from goals.sql import read_query
 from zones import find_zone, first_of_week, start_of
@@ -16,7 +16,6 @@ from zones import find_zone, first_of_week, start_of
 MOST_READ: Final = 100_000  # conversions of a period whose visitors are counted: some 100 ms
 TOP: Final = 5
 MOVERS: Final = 3
-NO_END: Final = datetime.max.replace(tzinfo=UTC)
 
 SITE_PERIODS: Final = read_query("reports/site_periods")
 

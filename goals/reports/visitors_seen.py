@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
 
+from goals.reports.figures import NO_END
 from goals.sql import read_query
 
 VISITORS_SEEN: Final = read_query("reports/visitors_seen")
@@ -42,7 +43,7 @@ def count_visitors_seen(
         "places": [place for place, period in enumerate(periods, start=1) for _ in period.goal_ids or ()],
         "goals": [goal_id for period in periods for goal_id in period.goal_ids or ()],
         "sinces": [period.begin for period in periods],
-        "untils": [period.end or datetime.max.replace(tzinfo=UTC) for period in periods],
+        "untils": [period.end or NO_END for period in periods],
         "starts": list(starts),
         "most": most_read,
     }

@@ -1,6 +1,5 @@
 """Figures of all goals of a site together, in one period or in two side by side."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -9,9 +8,9 @@ from typing import Any, Final, NamedTuple
 from django.db import connection
 
 from goals.reports.figures import NO_END, Revenue, parse_revenue
-from goals.reports.series import SeriesPoint, SeriesStep, list_step_starts
+from goals.reports.series import SeriesPoint, SeriesStep, list_step_starts, sum_weeks
 from goals.sql import read_query
-from zones import find_zone, first_of_week, start_of
+from zones import find_zone, start_of
 
 MOST_READ: Final = 100_000  # conversions of a period whose visitors are counted: some 100 ms
 TOP: Final = 5
@@ -65,14 +64,13 @@ class SitePeriods:
         Weeks count no day outside of the span. Raises ValueError for more than MOST_POINTS.
         """
         place = find_zone(zone)
-        starts = list_step_starts(span.since, span.until, step, zone=place, first_weekday=first_weekday)
-        counts: Mapping[datetime, int] = self.hours
+        counts = self.hours
         if step != SeriesStep.HOUR:
-            counts = Counter[datetime]()
-            for day, conversions in self.days.items():
-                if span.first_day <= day <= span.last_day:
-                    first = first_of_week(day, first_weekday) if step == SeriesStep.WEEK else day
-                    counts[start_of(first, place)] += conversions
+            counts = {start_of(day, place): conversions for day, conversions in self.days.items()}
+        if step == SeriesStep.WEEK:
+            days = [SeriesPoint(start, conversions) for start, conversions in counts.items()]
+            return sum_weeks(days, begin=span.since, end=span.until, zone=place, first_weekday=first_weekday)
+        starts = list_step_starts(span.since, span.until, step, zone=place)
         return [SeriesPoint(start, counts.get(start, 0)) for start in starts]
 
 

@@ -26,66 +26,44 @@ class StageKind:
     """A stage of the pipeline: the outcomes that it counts, and the filter of its list of events."""
 
     code: str
-    label: str
-    kinds: tuple[str, ...] = ()  # of OUTCOME_LABELS
+    kinds: tuple[str, ...] = ()  # of OUTCOME_LABELS; the first one names the stage
     outcome: str = ""  # of the list of events
     others: tuple[str, ...] = ()  # kinds by which this list and the stage differ
     tone: Tone = ""
     is_better_if_more: bool | None = None
 
+    @property
+    def label(self) -> str:
+        return OUTCOME_LABELS[self.kinds[0]] if self.kinds else "Received"
+
 
 PATH: Final = (
-    StageKind(code="received", label="Received"),
+    StageKind(code="received"),
     StageKind(
         code="arrival",
-        label=OUTCOME_LABELS["arrival"],
         kinds=("arrival",),
         outcome="rejected",
         others=("rejected",),
         tone="bad",
         is_better_if_more=False,
     ),
-    StageKind(code="ignored", label=OUTCOME_LABELS["ignored"], kinds=("ignored",)),
-    StageKind(
-        code="queued",
-        label=OUTCOME_LABELS["pending"],
-        kinds=("pending", "deferred"),
-        outcome="pending",
-        others=("deferred",),
-        tone="warn",
-    ),
+    StageKind(code="ignored", kinds=("ignored",)),
+    StageKind(code="queued", kinds=("pending", "deferred"), outcome="pending", others=("deferred",), tone="warn"),
 )
 ENDS: Final = (
-    StageKind(
-        code="converted",
-        label=OUTCOME_LABELS["converted"],
-        kinds=("converted",),
-        outcome="converted",
-        tone="good",
-        is_better_if_more=True,
-    ),
+    StageKind(code="converted", kinds=("converted",), outcome="converted", tone="good", is_better_if_more=True),
     # Without a list of events: each of its effects has its own.
-    StageKind(code="profile", label=OUTCOME_LABELS["profile"], kinds=("profile",)),
-    StageKind(
-        code="nothing", label=OUTCOME_LABELS["nothing"], kinds=("nothing",), outcome="nothing", others=("ignored",)
-    ),
+    StageKind(code="profile", kinds=("profile",)),
+    StageKind(code="nothing", kinds=("nothing",), outcome="nothing", others=("ignored",)),
     StageKind(
         code="rejected",
-        label=OUTCOME_LABELS["rejected"],
         kinds=("rejected",),
         outcome="rejected",
         others=("arrival",),
         tone="bad",
         is_better_if_more=False,
     ),
-    StageKind(
-        code="failed",
-        label=OUTCOME_LABELS["failed"],
-        kinds=("failed",),
-        outcome="failed",
-        tone="bad",
-        is_better_if_more=False,
-    ),
+    StageKind(code="failed", kinds=("failed",), outcome="failed", tone="bad", is_better_if_more=False),
 )
 BY_CODE: Final[Mapping[str, StageKind]] = {stage.code: stage for stage in (*PATH, *ENDS)}
 # The kinds of outcomes in the order in which charts stack them, each with its tone there.

@@ -106,8 +106,10 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         below=below,
         sampled=kind.kinds if kind else (),
     )
+    counts, rate = outcomes.total, outcomes.success_rate
     came = {each: sum_counts(by_time.values()) for each, by_time in received.by_source.items()}
-    kinds = [code for code in STACKED if outcomes.total[code]]
+    all_came = sum_counts(came.values())
+    kinds = [code for code in STACKED if counts[code]]
     labels = StepLabels(steps, range_.is_running, zone_of(site), links.between)
     return show(
         request,
@@ -121,18 +123,18 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         chosen=chosen,
         pipeline=build_pipeline(
             outcomes,
-            sum_counts(came.values()),
+            all_came,
             received.before,
             steps,
             chosen=kind.code if kind else "",
             is_pruned=is_pruned,
         ),
         pruned_after=days if is_pruned else None,
-        came=sum_counts(came.values()),
+        came=all_came,
         is_by_hour=is_by_hour(steps),
         events_link=links.to(outcome=kind.outcome if kind else ""),
         deferred_link=links.to(outcome="deferred"),
-        deferred=outcomes.total["deferred"],
+        deferred=counts["deferred"],
         samples=messages_by_id(load_site_config(site), outcomes.samples) if outcomes.samples else [],
         reasons=[
             ReasonRow(reason, sentence_of(reason.code, site), links.to(outcome=_outcome_of(reason), reason=reason.code))
@@ -142,8 +144,8 @@ def show_delivery(request: HttpRequest, site: Site) -> HttpResponseBase:
         outcome_chart=draw_outcomes(outcomes, labels),
         outcomes=outcomes,
         succeeded=outcomes.decided - outcomes.failed,
-        success_share=1 - outcomes.failed / outcomes.decided if outcomes.decided else None,
-        queued=outcomes.total["pending"] + outcomes.total["deferred"],
+        success_share=None if rate is None else rate / 100,
+        queued=counts["pending"] + counts["deferred"],
         kinds=[OUTCOME_LABELS[code] for code in kinds],
         rows=[
             SourceRow(

@@ -237,8 +237,8 @@ class RangeControl:
         return urlencode(self.tab_parts)
 
     @property
-    def filters_visitors(self) -> bool:
-        """Return True if the breakdown of the goal counts some visitors only."""
+    def has_filter(self) -> bool:
+        """Return True if the breakdown of the goal counts some conversions only."""
         return any(name == "only" and value for name, value in self.kept)
 
 

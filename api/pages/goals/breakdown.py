@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlencode
 
 from django import forms
 from django.http import HttpRequest, HttpResponseBase, QueryDict
@@ -120,14 +119,14 @@ def break_down(request: HttpRequest, site: Site, goal_id: int) -> HttpResponseBa
         goal=goal,
         span=span,
         control=make_control(span, asked),
-        query=BreakdownForm(QueryDict(urlencode({"by": by.value, "path": path}))),
+        query=BreakdownForm({"by": by.value, "path": path}),
         by=by,
         path=path,
         rows_picker=load_rows_picker(site, properties, by, path),
         only_picker=load_only_picker(site, filters.only),
         is_of_people=by not in OF_CONVERSIONS,
         filters=filters.shown,
-        filters_more=len(filters.shown) < MOST_FILTERS,
+        may_add_filter=len(filters.shown) < MOST_FILTERS,
         kept=asked.getlist("only"),
         everyone=_link(asked, [], by=by, path=path),
         trouble=trouble,

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from django.http import QueryDict
 
+from api.insight import breakdowns
 from api.insight.breakdowns import BreakdownBy, PartFilter
 from api.models import Source
 from api.pages.goals.breakdown_choices import read_only, split_choices, write_only
@@ -188,6 +189,19 @@ def test_breakdown__with_a_filter__offers_to_take_it_off_or_to_show_everyone(sho
     assert not everyone.context["filters"]
     assert everyone.context["by"] == "currency"
     assert options_of(page, "only") == {"Segments": ["segment:Vips"], "Groups": ["group:acme"]}  # vip is a filter
+
+
+def test_conversions__with_a_filter_of_too_many__are_the_most_recent(
+    shop: Goal, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breakdowns, "NEWEST_CONVERSIONS", 3)
+    viewer, address = enter("viewer"), page_of(shop, "conversions/")
+    newest = {row.conversion.pk for row in viewer.get(f"{address}?{DAYS}").context["rows"][:3]}
+
+    page = viewer.get(f"{address}?{DAYS}&only=source:{Source.objects.get(name='Segment destination').pk}")
+
+    assert {row.conversion.pk for row in page.context["rows"]} == newest
+    assert "Too much data: showing the most recent conversions since" in text_of(page)
 
 
 @pytest.mark.parametrize(

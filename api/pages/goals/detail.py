@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from api.insight.breakdowns import select_conversions
 from api.models import Message, Site
@@ -89,27 +90,25 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
     asked = split_choices(request.GET)
     filters = find_filters(site, goal, asked)
     trouble = span.trouble or filters.trouble or (describe_unknown(filters.unknown) if filters.unknown else "")
-    sample = None
+    sample = since = None
     if filters.only and not trouble:
         sample = select_conversions(site, goal, filters.only, begin=span.begin, end=span.end)
+        since = sample.since
         trouble = describe_unknown(sample.unknown) if sample.unknown else ""
     conversions = list_goal_conversions(
         goal,
         after=PlaceQuery(request.GET).place,
         limit=0 if trouble else PAGE_CONVERSIONS + 1,
-        begin=sample.since or span.begin if sample else span.begin,
+        begin=since or span.begin,
         end=None if span.is_running else span.end,
         visitors=sample.codes if sample else None,
         fields=sample.fields if sample else (),
     )
     control = make_control(span, asked)
-    older = QueryDict(mutable=True)
-    has_older = len(conversions) > PAGE_CONVERSIONS
-    if has_older:
+    older = ""
+    if len(conversions) > PAGE_CONVERSIONS:
         last = conversions[PAGE_CONVERSIONS - 1]
-        older.update({"before": last.occurred_at.isoformat(), "id": str(last.pk)})
-        for name, value in control.tab_parts:
-            older.appendlist(name, value)
+        older = urlencode([("before", last.occurred_at.isoformat()), ("id", last.pk), *control.tab_parts])
     return show(
         request,
         "pages/goals/conversions.html",
@@ -119,9 +118,9 @@ def list_conversions(request: HttpRequest, site: Site, goal_id: int) -> HttpResp
         trouble=trouble,
         control=control,
         filters=filters.shown,
-        since=sample.since if sample else None,
+        since=since,
         rows=make_rows(site, conversions[:PAGE_CONVERSIONS]),
-        older=older.urlencode() if has_older else "",
+        older=older,
     )
 
 

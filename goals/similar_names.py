@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from goals.naming import GOAL_TYPES, OTHER_TEMPLATES, TEMPLATE, name_goal
@@ -48,16 +48,14 @@ def group_similar(names: Iterable[tuple[int, str]], *, template: str) -> list[li
     A name without a type, which takes events of each type, is in the group of track events, otherwise of page or screen
     events.
     """
-    keys = [(id_, event_type, normalise_name(name)) for id_, event_type, name in _split(names, template=template)]
+    keys = list[tuple[int, str, str]]()
+    for id_, goal_name in names:
+        event_type, name = split_name(goal_name, template=template)
+        if key := normalise_name(name):
+            keys.append((id_, event_type, key))
     typed = {(event_type, key) for _, event_type, key in keys}
     groups = defaultdict[tuple[str, str], list[int]](list)
     for id_, event_type, key in keys:
-        if key:
-            found = event_type or next((each for each in GOAL_TYPES if (each, key) in typed), "")
-            groups[found, key].append(id_)
+        joined = event_type or next((each for each in GOAL_TYPES if (each, key) in typed), "")
+        groups[joined, key].append(id_)
     return [ids for ids in groups.values() if len(ids) > 1]
-
-
-def _split(names: Iterable[tuple[int, str]], *, template: str) -> Iterator[tuple[int, str, str]]:
-    for id_, goal_name in names:
-        yield id_, *split_name(goal_name, template=template)

@@ -11,6 +11,7 @@ from django.http import QueryDict
 from api.insight import breakdowns
 from api.insight.breakdowns import BreakdownBy, PartFilter
 from api.models import Source
+from api.pages.goals import detail
 from api.pages.goals.breakdown_choices import read_only, split_choices, write_only
 from goals.models import Goal
 from tests.support.ada import ENTERED
@@ -189,6 +190,22 @@ def test_breakdown__with_a_filter__offers_to_take_it_off_or_to_show_everyone(sho
     assert not everyone.context["filters"]
     assert everyone.context["by"] == "currency"
     assert options_of(page, "only") == {"Segments": ["segment:Vips"], "Groups": ["group:acme"]}  # vip is a filter
+
+
+def test_conversions__with_filters__go_on_with_older_ones(
+    shop: Goal, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detail, "PAGE_CONVERSIONS", 4)
+    viewer, address = enter("viewer"), page_of(shop, "conversions/")
+    source = Source.objects.get(name="Segment destination")
+    shown, query = list[str](), f"{DAYS}&only=property:shop:zrh&only=source:{source.pk}"
+    for rows in (4, 2):
+        page = viewer.get(f"{address}?{query}")
+        shown += [row.conversion.visitor_code for row in page.context["rows"]]
+        assert len(page.context["rows"]) == rows
+        query = html.unescape("".join(re.findall(r'href="\?([^"]*)">Older conversions', text_of(page))))
+
+    assert shown == ["v5", "v4", "v3", "v2", "v1", "v0"]
 
 
 def test_conversions__with_a_filter_of_too_many__are_the_most_recent(

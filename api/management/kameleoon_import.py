@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from django.db import IntegrityError, connection, transaction
 
+from api.insight.moved_events import note_moved_events
 from api.management import segment_import
 from api.management.segment_import import ACTOR, Row
 from api.models import Site
@@ -154,7 +155,7 @@ def _import_goal(site: Site, row: Row, *, now: datetime) -> "str | bool":  # noq
         archived_at=now if row.get("isArchived") is True or row.get("status") == "INACTIVE" else None,
     )
     try:
-        with transaction.atomic():
+        with note_moved_events(goal, template=site.goal_name_template, by=ACTOR, may_move=True):
             catalogue.create_goal(goal, tags=[str(tag)[:100] for tag in tags], template=site.goal_name_template)
     except catalogue.NameTakenError as taken:
         return f"goal {taken.goal_id} has this name already, so that SDKs that send the id {id_} do not convert it"

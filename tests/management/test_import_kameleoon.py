@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from api.ingest.provisioning import create_site
 from api.management import kameleoon_import
-from api.models import Site
+from api.models import AuditEntry, Site
 from cohorts.models import CustomData
 from cohorts.segment_tables import Segment
 from goals.flags.models import FeatureFlag
@@ -64,6 +64,16 @@ def test_import__of_exports__keeps_ids_names_tags_and_state(world: World, export
         (4, "tags", "LIST", True),
     ]
     assert make_goal(world, "New").pk > 412_346
+
+
+def test_import__of_a_goal_that_takes_events_of_another__is_logged_for_both(world: World, exports: Path) -> None:
+    world.track("Bought")
+    loser = Goal.objects.get()
+
+    run(exports)
+
+    what = f"Moved events of the goal {loser.pk} to the goal 412345"
+    assert AuditEntry.objects.get(what=what).before == {"events": ["track Bought"]}
 
 
 def test_import__again__creates_nothing_and_goes_on(world: World, exports: Path) -> None:

@@ -83,7 +83,7 @@ def change_goal(
 
 
 def list_events_of_name(goal_name: str, *, template: str) -> list[EventName]:
-    """Return the events that a goal of this name may convert. Pure."""
+    """Return the events that may convert a goal of this name. Pure."""
     names = [*parse_goal_name(goal_name, template=template), *((event_type, goal_name) for event_type in GOAL_TYPES)]
     return [EventName(*name) for name in names if len(name[1]) <= EVENT_NAME_LENGTH]
 

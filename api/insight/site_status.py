@@ -95,7 +95,7 @@ def count_inbox(site: Site) -> InboxState:
     oldest = "SELECT received_at FROM api_message WHERE site_id = %(site)s AND status = 'pending' ORDER BY id LIMIT 1"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT ({oldest}), {counts}", {"site": site.pk, "most": MOST_COUNTED})
-        return InboxState(*cursor.fetchone())
+        return InboxState(*cursor.fetchone())  # the columns are in the order of its fields
 
 
 def measure_headroom(site: Site, *, now: datetime) -> list[QuotaHeadroom]:

@@ -53,10 +53,10 @@ def load_periods(
 ) -> list[dict[int, GoalFigures]]:
     """Return the figures of each of these goals of a site by its id, for each period from a time until before another.
 
-    The end is None if a period runs: then it includes everything since its begin. Without visits the visitors are 0,
-    too: neither adds up, so that they cost the most. Two queries, one without visits; one more for goals that
-    `queries.live_goals` did not give. Visitors of a period that is over are counted from its conversions, as are visits
-    and visitors of goals that others are merged into. Whole days are read by the zone of each goal.
+    The end is None if a period runs: then it includes everything since its begin. Without `counts_visits` visits and
+    visitors are 0: they cost the most, because they do not add up. Two queries, one without visits; one more for goals
+    that `queries.live_goals` did not give. Visitors of a period that is over are counted from its conversions, as are
+    visits and visitors of goals that others are merged into. Whole days are read by the zone of each goal.
     """
     members = load_member_ids(site_id, goals)
     found = [dict.fromkeys(members, GoalFigures()) for _ in periods]

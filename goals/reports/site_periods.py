@@ -98,10 +98,10 @@ def load_site_periods(
 ) -> SitePeriods:
     """Return a site's conversions in one or two periods, and by day in the spans of a line.
 
-    A period is from a time until before another, which is None if it runs. A merged goal counts for its target. Goals
-    whose days are kept in another zone than `zone` are counted. One query: it reads the kept days of all goals, and the
-    conversions of what is no whole day. Visitors of up to MOST_READ conversions are counted from these. So are
-    hours of the spans if `by_hour`. With more conversions in a period there are none.
+    A period is from a time until before another, which is None if it runs. A merged goal counts for its target.
+    One query: it reads the kept days of all goals, and the conversions of what is no whole day. Visitors of up to
+    MOST_READ conversions are counted from these, and the hours of the spans if `by_hour`. With more conversions in a
+    period there are none.
     """
     parameters: dict[str, Any] = {
         "site": site_id,

@@ -1,7 +1,7 @@
 -- Visits and visitors of several goals that count as one, by the day of a goal's zone: an index has all that is read.
 --
--- key of the group, day, visits that began, visitors whose first conversion is of this day, those whose first of the
--- month is
+-- key of the group, day, visits that began, visitors whose first conversion is of this day, visitors whose first
+-- conversion of the month is of this day
 WITH member AS MATERIALIZED (  -- the month of goals of several zones begins once
     SELECT member.key, member.goal_id, g.day_zone AS zone,
            min(goalpost_day_start((:now::timestamptz AT TIME ZONE g.day_zone)::date - :days_before::int, g.day_zone))

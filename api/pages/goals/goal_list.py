@@ -152,7 +152,7 @@ def write_short(query: QueryDict) -> str:
 
 
 def find_facets(site: Site, is_archived: bool | None) -> Facets:  # noqa: FBT001 - as of GoalFilter
-    """Return the tags that most goals of a list have, with what else the page says of all. One query, three if none."""
+    """Return the tags that most goals of a list have, and facts about all goals. One query, three without any tag."""
     listed = Q(goals__isnull=False, goals__deleted_at=None, goals__counts_for=None)
     if is_archived is not None:
         listed &= Q(goals__archived_at__isnull=not is_archived)

@@ -115,7 +115,7 @@ class Filters:
 
 
 def find_filters(site: Site, goal: Goal, asked: QueryDict) -> Filters:
-    """Return the filters of a query string of `split_choices`. One query for each goal, one for names of sources."""
+    """Return the filters of a query string of `split_choices`. One query for each goal and source."""
     shown: list[ShownFilter] = []
     for text in asked.getlist("only"):
         only, label = read_only(text), ""
@@ -129,10 +129,10 @@ def find_filters(site: Site, goal: Goal, asked: QueryDict) -> Filters:
             label = str(show_goal_name(other, template=site.goal_name_template))
         elif only.by == BreakdownBy.SOURCE:
             pk = read_id(only.value)
-            label = site.sources.filter(pk=pk).values_list("name", flat=True).first() or "" if pk else ""
-            if not label:
+            source = None if pk is None else site.sources.filter(pk=pk).first()
+            if source is None:
                 return Filters(shown, f"This site has no source “{only.value}”.")
-            only = PartFilter(BreakdownBy.SOURCE, str(pk))
+            only, label = PartFilter(BreakdownBy.SOURCE, str(source.pk)), source.name
         label = f"{only.name} = {only.value}" if only.by in NAMED else f"{only.by}: {label or only.value}"
         shown.append(ShownFilter(only, label, _without(asked, text)))
     return Filters(shown)

@@ -317,6 +317,20 @@ def test_outcomes__of_a_quiet_source_of_a_busy_site__say_that_they_are_cut(
     assert "Outcomes are those of the latest" in look(viewer, source=source.pk)
 
 
+@pytest.mark.parametrize(("back", "length"), [(9, 1), (99, 7)])
+def test_charts__of_days__name_all_days_of_each_step(viewer: Client, back: int, length: int) -> None:
+    today = timezone.now().date()
+    first = today - timedelta(days=back)
+
+    days = viewer.get(PATH, {"from": str(first), "to": str(today)}).context["outcome_chart"].days
+
+    assert days[:2] == [
+        (first, first + timedelta(days=length - 1)),
+        (first + timedelta(days=length), first + timedelta(days=2 * length - 1)),
+    ]
+    assert days[-1][1] == today
+
+
 def test_hours_of_day__at_midnight__are_whole() -> None:
     hours = delivery.list_last_hours(24, now=START).times
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Final
 
@@ -191,6 +191,7 @@ class StepLabels:
     def chart(self, series: Sequence[Series]) -> Chart:
         """Return a chart of stacked bars."""
         times, is_by_day = self.steps.times, self.is_by_day
+        spans = list(pairwise([*times, self.steps.end]))
         local = [time.astimezone(self.zone) if is_by_day else timezone.localtime(time) for time in times]
         return Chart(
             [f"{time.day} {time:%b}" if is_by_day else f"{time:%H:%M}" for time in local],
@@ -199,9 +200,13 @@ class StepLabels:
             stacked=True,
             titles=[f"{time:%A}, {time.day} {time:%B}{'' if is_by_day else f', {time:%H:%M}'}" for time in local],
             is_running=self.is_running,
-            links=[self.link(begin, end) for begin, end in pairwise([*times, self.steps.end])],
-            days=[(time.date(), time.date()) for time in local] if is_by_day else (),
+            links=[self.link(begin, end) for begin, end in spans],
+            days=[self._days_of(begin, end) for begin, end in spans] if is_by_day else (),
         )
+
+    def _days_of(self, begin: datetime, end: datetime) -> tuple[date, date]:
+        first = zones.day_of(begin, self.zone)
+        return first, max(first, zones.day_of(end - timedelta.resolution, self.zone))  # a step may end as it begins
 
 
 def draw_received(received: Received, labels: StepLabels) -> Chart:

@@ -83,7 +83,8 @@ def load_visitors(
     """Return the converting visitors of these goals by id, which have these figures in that period. One query.
 
     Of a period that is over `most_read` conversions are read at most: goals with the fewest come first, and those
-    beyond are left out. One query more for goals that `queries.live_goals` did not give.
+    beyond are left out. Of a period that runs the kept totals are read, and every conversion of goals that others are
+    merged into. One query more for goals that `queries.live_goals` did not give.
     """
     counted, read = list[Goal](), 0
     for goal in sorted(goals, key=lambda goal: figures[goal.pk].conversions):
